@@ -1,0 +1,50 @@
+/* gemm.h: dense f32 (and Q8_0-weight) matrix products of the cpu backend.
+ *
+ *     C[M,N] = op(A)[M,K] x op(B)[K,N] (+ C when accumulate)
+ *
+ * All matrices are row-major; ld* is the distance between rows in elements. op(A) is A[M,K], or the
+ * transpose of A[K,M] when transpose_a; op(B) is B[K,N], or the transpose of B[N,K].
+ *
+ * The contract on bits (everything else leans on it):
+ *   - C[i,j] depends only on row i of op(A), column j of op(B), the old C[i,j] when accumulating,
+ *     K, and the instruction set in use. It does not depend on M, N, the number of threads, the
+ *     position of the row, nor on which entry point below computed it (gemm, gemm_packed with any
+ *     M, including M = 1). Every entry point of one instruction set therefore adds the products of
+ *     one C element in the same order (k ascending, one running FMA chain per GEMM_KC-long block
+ *     of K, blocks then added in ascending order, accumulate first).
+ *   - tasks handed to the pool depend on the shape alone.
+ * Nothing here allocates: `scratch` is the caller's, of gemm_scratch_bytes(threads) bytes, 64-byte
+ * aligned.
+ */
+#pragma once
+#include "base/pool.h"
+
+typedef struct {
+    bool transpose_a, transpose_b, accumulate;
+} GemmFlags;
+
+/* Bytes of scratch that any gemm call needs with this many threads (a fixed, shape-free number). */
+size_t gemm_scratch_bytes(uint32_t threads);
+
+void gemm(Pool *pool, void *scratch, GemmFlags flags, uint32_t m, uint32_t n, uint32_t k,
+          const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc);
+
+/* Weights repacked once at load, for inference: B^T = w[N,K] (one output per row). The packed form
+ * is opaque, specific to the instruction set in use, streamable (a product with few rows reads it
+ * front to back once). */
+typedef enum { GEMM_F32, GEMM_Q8_0 } GemmType;
+size_t gemm_packed_bytes(GemmType type, uint32_t n, uint32_t k);
+void gemm_pack_f32(void *packed, const float *w, uint32_t n, uint32_t k);
+/* w: N rows of K/32 blocks of { f16 scale, int8 q[32] } = 34 bytes (ggml's Q8_0); K % 32 == 0. */
+void gemm_pack_q8_0(void *packed, const void *w, uint32_t n, uint32_t k);
+
+/* C[M,N] = A[M,K] x W^T (+ C). For GEMM_Q8_0 each weight is used as (float)q * scale in f32. */
+void gemm_packed(Pool *pool, void *scratch, GemmType type, bool accumulate, uint32_t m, uint32_t n,
+                 uint32_t k, const float *a, size_t lda, const void *packed, float *c, size_t ldc);
+
+/* ---- instruction sets ---- */
+
+/* One row per instruction set; gemm_isa_at(0) is the best this processor runs; names: "avx512",
+ * "avx2", "neon", "portable". Tests and benches walk all rows. */
+const char *gemm_isa_name(void);                 /* the one in use */
+bool gemm_isa_use(const char *name);             /* tests only; false: this processor lacks it */

@@ -1,0 +1,46 @@
+/* safetensors.h: Hugging Face's safetensors container, read by mapping, written in a stream.
+ *
+ * Layout: u64 little-endian N; N bytes of JSON {"name": {"dtype", "shape", "data_offsets"}, ...,
+ * "__metadata__": {string: string}}; the data. Rules checked on read: N <= 16 MiB, offsets inside
+ * the data, no overlap, no hole, last end == data size, size == product(shape) * item size
+ * (checked arithmetic), rank <= 8, no duplicate name, known dtype. Data may start at any address:
+ * never cast it. Writing orders by descending item size, then name, and pads the header to 8.
+ * A Git LFS pointer is named as such.
+ */
+#pragma once
+#include "base/fs.h"
+
+typedef enum { ST_F64, ST_F32, ST_F16, ST_BF16, ST_I64, ST_I32, ST_I16, ST_I8, ST_U8, ST_BOOL,
+               ST_F8_E4M3, ST_F8_E5M2, ST_DTYPE_COUNT } StDtype;
+typedef struct {
+    const char *name;   /* "F32" */
+    uint32_t bytes;
+} StDtypeInfo;
+extern const StDtypeInfo st_dtype_info[ST_DTYPE_COUNT];
+
+typedef struct {
+    const char *name;
+    StDtype dtype;
+    uint32_t rank;
+    uint64_t shape[8];
+    const uint8_t *data; /* unaligned; inside the map */
+    uint64_t bytes;
+} StTensor;
+
+typedef struct Safetensors Safetensors;
+bool safetensors_open(Safetensors **out, const char *path, Error *err) MUST_CHECK;
+/* From memory that outlives the result; `name` for messages. The fuzz target's way in. */
+bool safetensors_parse(Safetensors **out, const uint8_t *bytes, size_t size, const char *name,
+                       Error *err) MUST_CHECK;
+void safetensors_close(Safetensors *st); /* NULL is a no-op */
+uint32_t safetensors_count(const Safetensors *st);
+const StTensor *safetensors_at(const Safetensors *st, uint32_t index); /* in order of data */
+const StTensor *safetensors_find(const Safetensors *st, const char *name); /* NULL: absent */
+const char *safetensors_metadata(const Safetensors *st, const char *key); /* NULL: absent */
+
+/* Writes path atomically. tensors' data pointers must stay valid; {"format":"pt"} is written. */
+bool safetensors_write(const char *path, const StTensor *tensors, uint32_t count,
+                       Error *err) MUST_CHECK;
+
+/* count values of a tensor's data as f32 (F32, F16, BF16, F64 supported; else ERR_FORMAT). */
+bool safetensors_to_f32(const StTensor *tensor, float *out, uint64_t count, Error *err) MUST_CHECK;

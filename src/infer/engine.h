@@ -1,0 +1,84 @@
+/* engine.h: a loaded model that answers many requests at once. The facade: serve/, eval/ and cli/
+ * are written against this page and never see a tensor.
+ *
+ * Life: engine_open maps a model folder (or a .gguf file), plans all memory, and from then on
+ * allocates nothing. engine_submit queues a request; engine_step runs one batch (prefill chunks
+ * and single decode tokens of all running requests together) and reports through on_token /
+ * on_end; repeat while engine_busy. Requests beyond `sequences_max` wait in order, up to
+ * `queue_max`; then engine_submit answers ERR_LIMIT.
+ * Bits: a request's tokens depend on its own prompt, options and seed alone; not on neighbours,
+ * chunking or thread count.
+ * Threads: one thread drives an Engine. engine_cancel and engine_submit are called from that
+ * thread too (between steps).
+ */
+#pragma once
+#include "text/chat.h"
+
+typedef struct Engine Engine;
+
+typedef struct {
+    const char *model;          /* folder in Hugging Face layout */
+    uint32_t threads;           /* 0: all */
+    uint32_t context;           /* 0: the model's own maximum */
+    uint32_t sequences_max;     /* 0: 8 */
+    uint32_t queue_max;         /* 0: 256 */
+    uint32_t batch_tokens;      /* 0: 256; most tokens per step */
+    const char *weights;        /* NULL or "f32": as stored; "q8_0": quantised while loading */
+} EngineOptions;
+
+typedef struct {
+    const char *name;           /* from the folder's config, or its last path part */
+    uint32_t context, vocab;
+    uint64_t parameters, bytes_planned;
+} EngineInfo;
+
+typedef struct {
+    const int32_t *prompt;      /* copied by submit; 1..context-1 ids */
+    uint32_t prompt_count;
+    uint32_t tokens_max;        /* 0: up to the context */
+    float temperature;          /* 0: greedy */
+    float top_p;                /* (0, 1]; 0 is taken as 1 */
+    uint64_t seed;
+    uint32_t logprobs;          /* 0..20 alternatives reported per token; chosen one always */
+    const char *const *stop;    /* texts that end the answer, not included in it; copied */
+    uint32_t stop_count;        /* <= 4, each <= 256 bytes */
+    void *user;
+} EngineRequest;
+
+typedef struct {
+    int32_t id;
+    float logprob;
+} EngineAlternative;
+
+typedef enum { ENGINE_STOP, ENGINE_LENGTH, ENGINE_CANCELLED, ENGINE_FAILED } EngineEnd;
+
+typedef struct {
+    /* text: whole UTF-8 characters that are safe to show (held back while a stop text may be
+     * beginning), possibly empty. */
+    void (*on_token)(void *user, int32_t id, const char *text, size_t size, float logprob,
+                     const EngineAlternative *alternatives, uint32_t count);
+    /* text: what was still held back. Exactly once per accepted request. */
+    void (*on_end)(void *user, EngineEnd end, const char *text, size_t size,
+                   uint32_t prompt_tokens, uint32_t answer_tokens);
+} EngineEvents;
+
+bool engine_open(Engine **out, const EngineOptions *options, EngineEvents events,
+                 Error *err) MUST_CHECK;
+void engine_close(Engine *engine); /* NULL is a no-op */
+EngineInfo engine_info(const Engine *engine);
+const Tokenizer *engine_tokenizer(const Engine *engine);
+const ChatTemplate *engine_template(const Engine *engine); /* NULL: the model carries none we know */
+
+/* Errors: ERR_LIMIT with the numbers when prompt + 1 exceeds the context ("prompt has 5,000
+ * tokens, the model's context is 4,096"), or the queue is full; ERR_INPUT for options. */
+bool engine_submit(Engine *engine, const EngineRequest *request, uint64_t *handle,
+                   Error *err) MUST_CHECK;
+void engine_cancel(Engine *engine, uint64_t handle); /* on_end(ENGINE_CANCELLED) follows at once */
+bool engine_busy(const Engine *engine);
+bool engine_step(Engine *engine, Error *err) MUST_CHECK;
+
+/* Scores texts instead of sampling: logprob[i] = sum over the ids of continuation i of
+ * log p(id | prompt, earlier ids). Uses the same kernels. continuations are concatenated in ids,
+ * with lengths[count]. Not while requests run. */
+bool engine_score(Engine *engine, const int32_t *prompt, uint32_t prompt_count, const int32_t *ids,
+                  const uint32_t *lengths, uint32_t count, double *logprob, Error *err) MUST_CHECK;

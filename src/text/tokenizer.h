@@ -1,0 +1,78 @@
+/* tokenizer.h: text to token ids and back, byte-level BPE.
+ *
+ * A tokenizer is immutable once made. It is read from and written to Hugging Face's tokenizer.json
+ * (model BPE, pre-tokenizer ByteLevel or Split+ByteLevel, added tokens). Every byte string can be
+ * encoded; decode(encode(x)) == x byte for byte.
+ * Special tokens are never produced from text: tokenizer_encode treats "<|end|>" as six ordinary
+ * characters; they enter only as ids (see chat.h).
+ * Threads: all functions on a const Tokenizer are safe from many threads at once.
+ */
+#pragma once
+#include "base/buf.h"
+
+#include <stdint.h>
+
+typedef struct Tokenizer Tokenizer;
+
+enum { TOKENIZER_VOCAB_MAX = 1 << 20, TOKENIZER_TOKEN_BYTES_MAX = 1 << 16 };
+
+/* Reads tokenizer.json. Errors: ERR_FORMAT naming file and key ("tokenizer.json: model.vocab:
+ * id 70000 of 'the' is outside 0..511"). */
+bool tokenizer_load(Tokenizer **out, const char *path, Error *err) MUST_CHECK;
+bool tokenizer_parse(Tokenizer **out, const char *json, size_t size, const char *name,
+                     Error *err) MUST_CHECK;
+bool tokenizer_save(const Tokenizer *tokenizer, const char *path, Error *err) MUST_CHECK;
+void tokenizer_free(Tokenizer *tokenizer); /* NULL is a no-op */
+
+uint32_t tokenizer_vocab(const Tokenizer *tokenizer);                   /* ids are below this */
+bool tokenizer_special(const Tokenizer *tokenizer, const char *text, int32_t *id); /* by exact text */
+bool tokenizer_is_special(const Tokenizer *tokenizer, int32_t id);
+/* The bytes of a token (of a special token: its text). NULL for an id without token. */
+const char *tokenizer_bytes(const Tokenizer *tokenizer, int32_t id, size_t *size);
+
+/* A growing list of ids with a maximum, as Buf is for bytes. */
+typedef struct {
+    int32_t *ids;
+    size_t count, room, limit;
+    bool failed;
+} Tokens;
+void tokens_init(Tokens *tokens, size_t limit);
+void tokens_add(Tokens *tokens, int32_t id);
+void tokens_done(Tokens *tokens);
+#define auto_tokens __attribute__((cleanup(tokens_done)))
+
+/* Appends the ids of text. Any bytes; invalid UTF-8 is encoded byte by byte. False: ERR_LIMIT,
+ * ERR_MEMORY. Time is O(size log size) whatever the text. */
+bool tokenizer_encode(const Tokenizer *tokenizer, const char *text, size_t size, Tokens *out,
+                      Error *err) MUST_CHECK;
+/* Appends the bytes of ids; special tokens are skipped unless `with_special`. */
+bool tokenizer_decode(const Tokenizer *tokenizer, const int32_t *ids, size_t count,
+                      bool with_special, Buf *out, Error *err) MUST_CHECK;
+
+/* Streaming: bytes of tokens come in, whole UTF-8 characters go out; bytes that can never become a
+ * character leave as U+FFFD. detok_end flushes. */
+typedef struct {
+    uint8_t held[4];
+    uint32_t count;
+} Detok;
+void detok_init(Detok *detok);
+void detok_add(Detok *detok, const char *bytes, size_t size, Buf *out);
+void detok_end(Detok *detok, Buf *out);
+
+/* ---- training ---- */
+
+typedef struct {
+    uint32_t vocab;               /* final size, special tokens and 256 bytes included */
+    const char *const *special;   /* ids 0, 1, ... in this order */
+    uint32_t special_count;
+    uint32_t token_bytes_max;     /* longest token; 0: 64 */
+    uint32_t threads;             /* 0: all */
+} TokenizerTraining;
+
+/* Byte-level BPE over documents with the GPT-2 pattern. Deterministic: the most frequent pair wins,
+ * ties go to the lexicographically greater pair of byte strings (first, then second). Fewer
+ * possible merges than asked: a smaller vocabulary, no error. each(user, i, &text, &size) gives
+ * document i of count. */
+bool tokenizer_train(Tokenizer **out, const TokenizerTraining *options, size_t count,
+                     void (*each)(void *user, size_t i, const char **text, size_t *size),
+                     void *user, Error *err) MUST_CHECK;
