@@ -54,7 +54,7 @@ static bool layout(Model *model, Error *err)
     if (!graph_new(&g, err))
         return false;
     bool ok = model_build(g, model->family, &model->config, &spec, &ports, err) &&
-              graph_finish(g, err) && weights_new(&model->weights, g, err);
+              graph_finish(g, err) && weights_new(&model->weights, g, NULL, err);
     graph_free(g);
     return ok;
 }

@@ -74,8 +74,9 @@ typedef struct {
     float *slab; /* 64-byte aligned; every parameter starts at a multiple of 16 elements */
 } Weights;
 
-/* Lays out the parameters (leaves of role PARAM) of a graph; slab zeroed. */
-bool weights_new(Weights *out, const Graph *g, Error *err) MUST_CHECK;
+/* Lays out the parameters (leaves of role PARAM) of a graph, less those that `held` has (NULL:
+ * none); slab zeroed. */
+bool weights_new(Weights *out, const Graph *g, const Weights *held, Error *err) MUST_CHECK;
 void weights_free(Weights *weights);
 const ParamInfo *weights_find(const Weights *weights, const char *name); /* NULL: absent */
 /* Normal, deviation 0.02, that of projections back into the residual stream over sqrt(2 L); norms

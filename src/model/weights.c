@@ -11,7 +11,7 @@
 
 enum { ALIGN_ELEMENTS = 16 };
 
-bool weights_new(Weights *out, const Graph *g, Error *err)
+bool weights_new(Weights *out, const Graph *g, const Weights *held, Error *err)
 {
     Weights w = {0};
     w.params = mem_alloc(graph_values(g), sizeof *w.params);
@@ -19,7 +19,7 @@ bool weights_new(Weights *out, const Graph *g, Error *err)
         return fail(err, ERR_MEMORY, "no memory for the list of parameters");
     for (ValueId id = 1; id <= graph_values(g); id++) {
         const Value *value = graph_value(g, id);
-        if (value->role != ROLE_PARAM)
+        if (value->role != ROLE_PARAM || (held && weights_find(held, graph_name(g, id))))
             continue;
         ParamInfo *param = &w.params[w.count++];
         snprintf(param->name, sizeof param->name, "%s", graph_name(g, id));
