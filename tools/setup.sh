@@ -59,11 +59,11 @@ can_be_root() {
 
 # The packages of these groups that are not installed, one a line.
 packages_missing() {
-    local group package
+    local group package status
     while read -r group package; do
         case " $* " in *" $group "*) ;; *) continue ;; esac
-        dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -q '^installed$' ||
-            printf '%s\n' "$package"
+        status=$(dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null || true)
+        [ "${status%%$'\n'*}" = installed ] || printf '%s\n' "$package"
     done < <(sed 's/#.*//; /^[[:space:]]*$/d' "$root/tools/packages.txt")
 }
 
@@ -132,7 +132,8 @@ configure() {
     local folder=$1 log=$1/configure.log
     shift
     if grep -qsF "\"source\": \"$root\"" "$folder/meson-info/meson-info.json" &&
-        [ -f "$folder/build.ninja" ] && meson configure "$folder" "$@" >"$log" 2>&1 </dev/null; then
+        [ -f "$folder/build.ninja" ] && meson configure "$folder" "$@" >"$log" 2>&1 </dev/null &&
+        ninja -C "$folder" build.ninja >>"$log" 2>&1 </dev/null; then
         return 0
     fi
     rm -rf "$folder"
