@@ -189,13 +189,13 @@ static uint32_t compare_gradients(const Case *c, const Trainer *t)
     uint32_t compared = 0;
     for (uint32_t i = 0; i < safetensors_count(c->golden); i++) {
         const StTensor *want = safetensors_at(c->golden, i);
-        if (strncmp(want->name, "grad.", 5) != 0)
+        if (strncmp(want->name, "gradient.", 9) != 0)
             continue;
         uint64_t count;
         auto_free float *values = floats(c, want->name, &count);
-        const float *got = trainer_gradient(t, want->name + 5);
+        const float *got = trainer_gradient(t, want->name + 9);
         if (!got)
-            fail_test("no gradient for %s", want->name + 5);
+            fail_test("no gradient for %s", want->name + 9);
         compare(want->name, got, values, count, 1e-5);
         compared++;
     }
