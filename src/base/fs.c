@@ -222,8 +222,14 @@ bool fs_log_open(FsLog *log, const char *path, Error *err)
     log->fd = -1;
     if (snprintf(log->path, sizeof log->path, "%s", path) >= (int)sizeof log->path)
         return fail(err, ERR_LIMIT, "path of %zu bytes is too long", strlen(path));
+    bool created = !fs_exists(path);
     log->fd = fault_open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
-    return log->fd >= 0 || fail_path(err, "open", path);
+    if (log->fd < 0)
+        return fail_path(err, "open", path);
+    if (!created || sync_parent(path, err))
+        return true;
+    fs_log_close(log); /* a log that a crash can take away whole keeps no promise of its lines */
+    return false;
 }
 
 bool fs_log_append(FsLog *log, const void *bytes, size_t size, bool sync, Error *err)
