@@ -27,7 +27,7 @@ typedef enum { CREATED, RENAMED, UNLINKED, FOLDER_MADE, FOLDER_REMOVED } ChangeK
 typedef struct {
     ChangeKind kind;
     int folder, from_folder; /* descriptors; from_folder of RENAMED only, else -1 */
-    int kept;                /* RENAMED over, UNLINKED: descriptor of the lost file; -1: none */
+    int kept;                /* descriptor of what was renamed over or removed; -1: nothing */
     char name[NAME_MAX + 1], from_name[NAME_MAX + 1];
 } Change;
 
@@ -48,6 +48,13 @@ static Change changes[CHANGES_MAX];
 static uint32_t file_count, change_count;
 
 /* ---- the crash ---- */
+
+static bool is_same_file(int a, int b)
+{
+    struct stat left, right;
+    return fstat(a, &left) == 0 && fstat(b, &right) == 0 && left.st_dev == right.st_dev &&
+           left.st_ino == right.st_ino;
+}
 
 static void restore_file(const Change *change)
 {
@@ -86,9 +93,21 @@ static void undo_folder_made(const Change *change)
         _exit(FULL_STATUS);
 }
 
+/* The folder that is made again takes the place of the old one in the changes before, which are
+ * undone next. */
 static void undo_folder_removed(const Change *change)
 {
     mkdirat(change->folder, change->name, 0700);
+    int again = openat(change->folder, change->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (again < 0)
+        _exit(FULL_STATUS);
+    for (const Change *earlier = changes; earlier < change; earlier++) {
+        if (is_same_file(earlier->folder, change->kept))
+            dup2(again, earlier->folder);
+        if (earlier->from_folder >= 0 && is_same_file(earlier->from_folder, change->kept))
+            dup2(again, earlier->from_folder);
+    }
+    close(again);
 }
 
 static void (*const undo_rows[])(const Change *) = {
@@ -186,11 +205,11 @@ static int open_parent(const char *path, char name[NAME_MAX + 1])
     return open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* The content that a rename or an unlink is about to take away; -1 when there is none. */
-static int keep_content(const char *path)
+/* What a rename or a removal is about to take away; -1 when there is nothing. */
+static int keep_content(const char *path, mode_t kind)
 {
     struct stat info;
-    if (!atomic_load(&armed) || lstat(path, &info) != 0 || !S_ISREG(info.st_mode))
+    if (!atomic_load(&armed) || lstat(path, &info) != 0 || (info.st_mode & S_IFMT) != kind)
         return -1;
     return open(path, O_RDONLY | O_CLOEXEC);
 }
@@ -210,13 +229,6 @@ static void note_change(ChangeKind kind, const char *path, const char *from, int
     if (change->folder < 0)
         _exit(FULL_STATUS);
     pthread_mutex_unlock(&lock);
-}
-
-static bool is_same_file(int a, int b)
-{
-    struct stat left, right;
-    return fstat(a, &left) == 0 && fstat(b, &right) == 0 && left.st_dev == right.st_dev &&
-           left.st_ino == right.st_ino;
 }
 
 static void note_open(int fd)
@@ -299,7 +311,7 @@ int fault_rename(const char *from, const char *to)
 {
     if (fault_due())
         return -1;
-    int kept = keep_content(to);
+    int kept = keep_content(to, S_IFREG);
     int result = rename(from, to);
     if (result == 0)
         note_change(RENAMED, to, from, kept);
@@ -312,7 +324,7 @@ int fault_unlink(const char *path)
 {
     if (fault_due())
         return -1;
-    int kept = keep_content(path);
+    int kept = keep_content(path, S_IFREG);
     int result = unlink(path);
     if (result == 0)
         note_change(UNLINKED, path, NULL, kept);
@@ -331,8 +343,13 @@ int fault_mkdir(const char *path)
 
 int fault_rmdir(const char *path)
 {
-    int result = fault_due() ? -1 : rmdir(path);
+    if (fault_due())
+        return -1;
+    int kept = keep_content(path, S_IFDIR);
+    int result = rmdir(path);
     if (result == 0)
-        note_change(FOLDER_REMOVED, path, NULL, -1);
+        note_change(FOLDER_REMOVED, path, NULL, kept);
+    else if (kept >= 0)
+        close(kept);
     return result;
 }

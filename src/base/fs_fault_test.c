@@ -8,8 +8,7 @@ static char folder[64], path[128], other[128], deep[160];
 static int make_folder(void **state)
 {
     (void)state;
-    strcpy(folder, "/tmp/bastide-crash-XXXXXX");
-    if (!mkdtemp(folder))
+    if (!crash_folder(folder))
         return -1;
     snprintf(path, sizeof path, "%s/file", folder);
     snprintf(other, sizeof other, "%s/other", folder);
@@ -120,12 +119,11 @@ static void appended_lines_need_a_sync(void **state)
 
 static void remove_and_make(void *context)
 {
-    (void)context;
     Error err;
     must(fs_remove(path, &err));
     must(fs_write(path, "between", 7, &err)); /* its commit makes the removal durable too */
     must(fs_remove(path, &err));
-    must(fs_remove_tree(deep, &err));
+    must(fs_remove_tree(context, &err));
 }
 
 static void removals_need_a_sync(void **state)
@@ -133,11 +131,15 @@ static void removals_need_a_sync(void **state)
     (void)state;
     Error err;
     assert_ok(fs_write(path, "old", 3, &err));
+    char inner[192], outer[128];
+    snprintf(inner, sizeof inner, "%s/inner", deep);
+    snprintf(outer, sizeof outer, "%s/a", folder);
     assert_ok(fs_make_dirs(deep, &err));
-    assert_true(crash_during(remove_and_make, NULL, 1000, FS_CRASH_ALL, true));
+    assert_ok(fs_write(inner, "deep down", 9, &err));
+    assert_true(crash_during(remove_and_make, outer, 1000, FS_CRASH_ALL, true));
     assert_string_equal(content(path), "between");
-    assert_true(fs_is_dir(deep));
-    assert_true(crash_during(remove_and_make, NULL, 1000, FS_CRASH_CONTENTS, true));
+    assert_string_equal(content(inner), "deep down");
+    assert_true(crash_during(remove_and_make, outer, 1000, FS_CRASH_CONTENTS, true));
     assert_string_equal(content(path), "absent");
     assert_false(fs_is_dir(deep));
 }

@@ -7,6 +7,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Makes a folder to crash in: in memory where there is such a file system, since thousands of real
+ * syncs would take minutes and prove no more. */
+static inline bool crash_folder(char out[64])
+{
+    strcpy(out, access("/dev/shm", W_OK) == 0 ? "/dev/shm/bastide-crash-XXXXXX"
+                                              : "/tmp/bastide-crash-XXXXXX");
+    return mkdtemp(out) != NULL;
+}
+
 /* Runs work(context) in a forked child with a crash armed after `calls` calls. True: it crashed;
  * false: it came to its end first, and then, when `at_end`, crashed there. */
 static inline bool crash_during(void (*work)(void *), void *context, int64_t calls, FsCrash how,
