@@ -287,13 +287,16 @@ static void cuts_long_texts_between_paragraphs(void **state)
     dataset_free(d);
 }
 
-/* Every allocation and every system call in turn fails once; nothing leaks, nothing half-built is
- * handed out, and the file saved before stays as it was. */
+/* Every allocation and every system call in turn fails once; nothing leaks and nothing half-built
+ * is handed out. The strings are shorter than 15 bytes: jansson 2.14 itself writes past its buffer
+ * when that buffer cannot grow in the middle of a longer string. */
 static void survives_failing_memory_and_disk(void **state)
 {
     (void)state;
     Error err = {0};
-    put_file("small.jsonl", small);
+    put_file("small.jsonl", "{\"text\":\"a b\",\"label\":\"x\",\"group\":\"g\",\"id\":\"1\"}\n"
+                            "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},"
+                            "{\"role\":\"assistant\",\"content\":\"Hello\"}]}\n");
     bool done = false;
     for (int64_t n = 0; !done && n < 2000; n++) {
         Dataset *d = NULL;
