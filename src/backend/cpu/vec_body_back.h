@@ -17,7 +17,7 @@ static void back_queries(const VecAttention *a, VecBackScratch *s, Bounds *bound
         uint32_t from = i < n ? i : n - 1;
         q_row[i] = a->q + offset + from * ld;
         dy_row[i] = a->dy + offset + from * ld;
-        s->lse[i] = a->lse[(size_t)(t + from) * a->heads + head];
+        s->lse[i] = a->lse[(size_t)(t + from) * a->heads + head] * LOG2_E;
         if (i < n) {
             bounds->lo[i] = a->start[t + i] - (int32_t)document;
             bounds->hi[i] = (int32_t)(t + i - document);
@@ -27,7 +27,7 @@ static void back_queries(const VecAttention *a, VecBackScratch *s, Bounds *bound
         }
     }
     bounds_pad(bounds);
-    pack_lanes(s->queries_t, q_row, bounds->vectors, a->e, a->scale);
+    pack_lanes(s->queries_t, q_row, bounds->vectors, a->e, a->scale * LOG2_E);
     pack_lanes(s->dy_t, dy_row, bounds->vectors, a->e, 1.0f);
     pack_rows(s->queries, a->q + offset, ld, n, a->e);
     pack_rows(s->dy, a->dy + offset, ld, n, a->e);
@@ -47,7 +47,7 @@ static void back_vector(VecBackScratch *s, const Bounds *bounds, uint32_t vector
     V factor = v_set1(scale);
     for (uint32_t row = rows.begin; row < rows.end; row++) {
         size_t at = (size_t)row * TILE;
-        V p = v_exp(v_sub(v_load(weights + at), lse));
+        V p = v_exp2(v_sub(v_load(weights + at), lse));
         if (!all)
             p = v_inside(p, lo, v_set1((float)(first + (int32_t)row)), hi, v_zero());
         v_store(weights + at, p);

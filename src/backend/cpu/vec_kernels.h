@@ -19,7 +19,6 @@ enum {
     VEC_CHUNKS = 16      /* most pieces that attention_cached cuts a context into */
 };
 #define VEC_POSITION_MAX 16777215 /* positions are compared as floats */
-#define VEC_EXP_LOW -86.6f        /* exp gives 0 below: no result is subnormal */
 
 /* Rows of attention tiles are padded to whole vectors of every set. */
 static inline size_t vec_padded(uint32_t e)
