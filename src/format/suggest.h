@@ -1,0 +1,8 @@
+/* suggest.h: the "did you mean" of every message about an unknown name. Threads: any. */
+#pragma once
+#include <stddef.h>
+
+/* Of `count` names (NULL entries are passed over), the one fewest single-letter edits (insert,
+ * drop, replace, swap neighbours) away from `word`; NULL when none is within a third of the
+ * word's length, or the word is over 64 bytes. Ties go to the first. */
+const char *suggest_nearest(const char *word, const char *const *names, size_t count);
