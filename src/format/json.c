@@ -35,20 +35,25 @@ void json_release(json_t **value)
 
 /* ---- reading ---- */
 
-static bool fail_at(Error *err, ErrCode code, const char *name, const char *text, size_t at,
-                    const char *what)
+/* Where a text stands: its name in messages and the number of its first line there. */
+typedef struct {
+    const char *name;
+    uint64_t line;
+} Place;
+
+static bool fail_at(Error *err, Place place, const char *text, size_t at, const char *what)
 {
-    size_t line = 1, column = 1;
+    size_t column = 1;
     for (size_t i = 0; i < at; i++) {
         column = text[i] == '\n' ? 1 : column + (((unsigned char)text[i] & 0xc0) != 0x80);
-        line += text[i] == '\n';
+        place.line += text[i] == '\n';
     }
-    return fail(err, code, "%s:%zu:%zu: %s", name, line, column, what);
+    return fail(err, ERR_LIMIT, "%s:%" PRIu64 ":%zu: %s", place.name, place.line, column, what);
 }
 
 /* Counts brackets and commas outside strings: exact for valid text, and an upper bound of what the
  * parser builds before it meets the first mistake otherwise. */
-static bool within_limits(const char *text, size_t size, const char *name, Error *err)
+static bool within_limits(const char *text, size_t size, Place place, Error *err)
 {
     size_t depth = 0, values = 1;
     bool quoted = false;
@@ -65,24 +70,25 @@ static bool within_limits(const char *text, size_t size, const char *name, Error
         if (c == '[' || c == '{') {
             values++;
             if (++depth > JSON_DEPTH_MAX)
-                return fail_at(err, ERR_LIMIT, name, text, i, "nested deeper than 128 levels");
+                return fail_at(err, place, text, i, "nested deeper than 128 levels");
         } else if (c == ']' || c == '}') {
             depth -= depth > 0;
         } else if (c == ',' && ++values > JSON_VALUES_MAX) {
-            return fail_at(err, ERR_LIMIT, name, text, i, "more than 4194304 values");
+            return fail_at(err, place, text, i, "more than 4194304 values");
         }
     }
     return true;
 }
 
 /* jansson quotes the text it met: control bytes in it must not reach a terminal or a log. */
-static bool fail_parse(Error *err, const char *name, const json_error_t *problem)
+static bool fail_parse(Error *err, Place place, const json_error_t *problem)
 {
     ErrCode code = json_error_code(problem) == json_error_out_of_memory ? ERR_MEMORY : ERR_FORMAT;
     if (problem->line < 1)
-        fail(err, code, "%s: %s", name, problem->text);
+        fail(err, code, "%s: %s", place.name, problem->text);
     else
-        fail(err, code, "%s:%d:%d: %s", name, problem->line, problem->column, problem->text);
+        fail(err, code, "%s:%" PRIu64 ":%d: %s", place.name,
+             place.line + (uint64_t)problem->line - 1, problem->column, problem->text);
     for (char *c = err ? err->text : NULL; c && *c; c++) {
         if ((unsigned char)*c < ' ' || *c == 127)
             *c = '?';
@@ -92,6 +98,13 @@ static bool fail_parse(Error *err, const char *name, const json_error_t *problem
 
 bool json_parse(json_t **out, const char *text, size_t size, const char *name, Error *err)
 {
+    return json_parse_at(out, text, size, name, 1, err);
+}
+
+bool json_parse_at(json_t **out, const char *text, size_t size, const char *name, uint64_t line,
+                   Error *err)
+{
+    Place place = {name, line};
     if (size > JSON_BYTES_MAX)
         return fail(err, ERR_LIMIT, "%s: %zu bytes of JSON, at most %d are read", name, size,
                     JSON_BYTES_MAX);
@@ -99,13 +112,13 @@ bool json_parse(json_t **out, const char *text, size_t size, const char *name, E
         text += 3;
         size -= 3;
     }
-    if (!within_limits(text, size, name, err))
+    if (!within_limits(text, size, place, err))
         return false;
     json_error_t problem;
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
     json_t *value = json_loadb(text, size, flags, &problem);
     if (!value)
-        return fail_parse(err, name, &problem);
+        return fail_parse(err, place, &problem);
     *out = value;
     return true;
 }

@@ -22,6 +22,9 @@ enum {
 /* Any value; the caller json_decref's it (or declares it auto_json). `name` is for messages. */
 bool json_parse(json_t **out, const char *text, size_t size, const char *name,
                 Error *err) MUST_CHECK;
+/* As json_parse for text that starts at this line of `name` (1: the first). */
+bool json_parse_at(json_t **out, const char *text, size_t size, const char *name, uint64_t line,
+                   Error *err) MUST_CHECK;
 bool json_read(json_t **out, const char *path, size_t limit, Error *err) MUST_CHECK;
 
 /* Indented by 2, a list of plain values on one line, newline at the end; replaces path whole. */
