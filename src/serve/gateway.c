@@ -9,7 +9,6 @@
 #include "base/clock.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <microhttpd.h>
 #include <sodium.h>
 #include <stdarg.h>
@@ -341,18 +340,22 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
     return job_ready(x->job) ? queue_answer(x) : MHD_YES;
 }
 
-/* Printable, and no wider than the field: a path is a stranger's text. */
+/* Printable, and no wider than the field: method and path are a stranger's texts. */
+static void printable(char *out, size_t room, const char *text)
+{
+    size_t i = 0;
+    for (; text[i] && i + 1 < room; i++)
+        out[i] = (unsigned char)text[i] > ' ' && (unsigned char)text[i] < 127 ? text[i] : '?';
+    out[i] = 0;
+}
+
 static void log_request(const Exchange *x, double seconds)
 {
-    char path[80];
-    size_t i = 0;
-    for (; x->path[i] && i + 1 < sizeof path; i++)
-        path[i] = isgraph((unsigned char)x->path[i]) && (unsigned char)x->path[i] < 127 ? x->path[i]
-                                                                                       : '?';
-    path[i] = 0;
-    char line[256];
+    char path[80], method[16], line[256];
+    printable(path, sizeof path, x->path);
+    printable(method, sizeof method, x->method);
     snprintf(line, sizeof line, "%s %s %s %d %.0fms %s", x->id,
-             x->route ? x->route->method : "-", path, x->status, seconds * 1000,
+             method, path, x->status, seconds * 1000,
              *x->key_id ? x->key_id : "-");
     x->gateway->options.log(x->gateway->options.user, line);
 }

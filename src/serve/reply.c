@@ -69,6 +69,14 @@ static size_t character(const uint8_t *text, size_t size)
     return length;
 }
 
+bool reply_is_text(const char *text, size_t size)
+{
+    for (size_t at = 0, length; at < size; at += length)
+        if (!(length = character((const uint8_t *)text + at, size - at)))
+            return false;
+    return true;
+}
+
 void reply_add_text(Buf *out, const char *text, size_t size)
 {
     const uint8_t *at = (const uint8_t *)text, *end = at + size, *plain = at;

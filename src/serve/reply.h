@@ -44,5 +44,6 @@ void reply_add_error(Buf *out, Fault fault, const char *param, const char *messa
 
 /* A JSON string, quotes included. Bytes that are no UTF-8 become U+FFFD. */
 void reply_add_text(Buf *out, const char *text, size_t size);
+bool reply_is_text(const char *text, size_t size); /* it is UTF-8 */
 /* A JSON number; one that JSON cannot say becomes -9999 (as OpenAI writes "impossible"). */
 void reply_add_number(Buf *out, double value);

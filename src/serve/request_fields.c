@@ -77,7 +77,7 @@ bool field_seed(Reader *r, const RequestField *field, const json_t *value)
 
 bool field_model(Reader *r, const RequestField *field, const json_t *value)
 {
-    WireText text;
+    WireText text = {0};
     if (!json_is_string(value) || json_string_length(value) == 0 ||
         json_string_length(value) > 256 ||
         memchr(json_string_value(value), 0, json_string_length(value)))

@@ -136,6 +136,20 @@ static void log_chat(TranscriptChoice *c, const WireToken *token)
     buf_add_text(out, "]}");
 }
 
+/* The name of a token in the text shape. Bytes that are no characters are written as OpenAI does,
+ * "bytes:\\xe2\\x82", so that two such tokens do not look alike. */
+static void add_name(Buf *out, WireText bytes)
+{
+    if (reply_is_text(bytes.text, bytes.size)) {
+        reply_add_text(out, bytes.text, bytes.size);
+        return;
+    }
+    buf_add_text(out, "\"bytes:");
+    for (uint32_t i = 0; i < bytes.size; i++)
+        buf_format(out, "\\\\x%02x", (uint8_t)bytes.text[i]);
+    buf_add_char(out, '"');
+}
+
 /* A quote inside a name is escaped, so only a real member follows '{' or ','. */
 static bool named_already(const Buf *out, const Buf *name)
 {
@@ -148,15 +162,15 @@ static bool named_already(const Buf *out, const Buf *name)
     return false;
 }
 
-/* The text shape maps token texts to numbers, so two tokens that look alike (bytes that are no
- * characters) would give one name twice: the first, likelier one is kept. */
+/* The text shape maps token texts to numbers: of two tokens with one text (an ordinary and a
+ * special one), the likelier is kept. */
 static void log_tops(Buf *out, const WireToken *token)
 {
     buf_add_char(out, '{');
     for (uint32_t i = 0; i < token->count; i++) {
         auto_buf Buf name;
         buf_init(&name, 1 << 20);
-        reply_add_text(&name, token->alternatives[i].bytes.text, token->alternatives[i].bytes.size);
+        add_name(&name, token->alternatives[i].bytes);
         buf_add_char(&name, ':');
         out->failed |= name.failed;
         if (out->failed || named_already(out, &name))
@@ -174,7 +188,7 @@ static void log_text(TranscriptChoice *c, const WireToken *token)
     for (int k = 0; k < LOG_LISTS; k++)
         if (c->logs[k].size)
             buf_add_char(&c->logs[k], ',');
-    reply_add_text(&c->logs[LOG_TOKENS], token->chosen.bytes.text, token->chosen.bytes.size);
+    add_name(&c->logs[LOG_TOKENS], token->chosen.bytes);
     reply_add_number(&c->logs[LOG_CHANCES], (double)token->chosen.logprob);
     auto_buf Buf tops;
     buf_init(&tops, 4 << 20);
