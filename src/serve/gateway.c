@@ -409,6 +409,15 @@ static void *on_request_line(void *user, const char *uri, struct MHD_Connection 
     return NULL;
 }
 
+/* A path with an encoded NUL would end there for every later reader: it stays as it was sent, and
+ * is the path of nothing. */
+static size_t unescape(void *user, struct MHD_Connection *connection, char *text)
+{
+    (void)user;
+    (void)connection;
+    return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
+}
+
 /* ---- the daemon ---- */
 
 bool gateway_open(Gateway **out, const GatewayOptions *options, Error *err)
@@ -438,6 +447,7 @@ bool gateway_open(Gateway **out, const GatewayOptions *options, Error *err)
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, g,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, g,
         MHD_OPTION_URI_LOG_CALLBACK, on_request_line, g,
+        MHD_OPTION_UNESCAPE_CALLBACK, unescape, g,
         MHD_OPTION_ARRAY, tls ? tls_items : none,
         MHD_OPTION_END);
     if (!g->daemon) {
