@@ -3,12 +3,16 @@
  * Layout: u64 little-endian N; N bytes of JSON {"name": {"dtype", "shape", "data_offsets"}, ...,
  * "__metadata__": {string: string}}; the data. Rules checked on read: N <= 16 MiB, offsets inside
  * the data, no overlap, no hole, last end == data size, size == product(shape) * item size
- * (checked arithmetic), rank <= 8, no duplicate name, known dtype. Data may start at any address:
- * never cast it. Writing orders by descending item size, then name, and pads the header to 8.
- * A Git LFS pointer is named as such.
+ * (checked arithmetic), rank <= 8, no duplicate name, known dtype, no control character in a name.
+ * Data may start at any address: never cast it. Writing orders by descending item size, then name,
+ * and pads the header to 8. A Git LFS pointer is named as such.
+ * Errors: ERR_FORMAT "file: tensor 'x': what"; ERR_LIMIT, ERR_MEMORY, and those of base/fs.h.
+ * Threads: an open file is read-only, any thread.
  */
 #pragma once
 #include "base/fs.h"
+
+enum { ST_RANK_MAX = 8, ST_HEADER_MAX = 16 << 20 };
 
 typedef enum { ST_F64, ST_F32, ST_F16, ST_BF16, ST_I64, ST_I32, ST_I16, ST_I8, ST_U8, ST_BOOL,
                ST_F8_E4M3, ST_F8_E5M2, ST_DTYPE_COUNT } StDtype;
@@ -22,7 +26,7 @@ typedef struct {
     const char *name;
     StDtype dtype;
     uint32_t rank;
-    uint64_t shape[8];
+    uint64_t shape[ST_RANK_MAX];
     const uint8_t *data; /* unaligned; inside the map */
     uint64_t bytes;
 } StTensor;
@@ -38,9 +42,11 @@ const StTensor *safetensors_at(const Safetensors *st, uint32_t index); /* in ord
 const StTensor *safetensors_find(const Safetensors *st, const char *name); /* NULL: absent */
 const char *safetensors_metadata(const Safetensors *st, const char *key); /* NULL: absent */
 
-/* Writes path atomically. tensors' data pointers must stay valid; {"format":"pt"} is written. */
+/* Writes path atomically. tensors' data pointers must stay valid; {"format":"pt"} is written.
+ * ERR_INPUT for a name twice, or a shape that does not give `bytes`. */
 bool safetensors_write(const char *path, const StTensor *tensors, uint32_t count,
                        Error *err) MUST_CHECK;
 
-/* count values of a tensor's data as f32 (F32, F16, BF16, F64 supported; else ERR_FORMAT). */
+/* The first count values of a tensor's data as f32 (F32, F16, BF16, F64 supported, and no more
+ * than it has; else ERR_FORMAT). */
 bool safetensors_to_f32(const StTensor *tensor, float *out, uint64_t count, Error *err) MUST_CHECK;

@@ -1,0 +1,25 @@
+/* cpu.h: the cpu backend's device and its adapters from graph nodes to the kernels of gemm.h and
+ * vec.h. Private to backend/cpu; everything else sees backend_cpu. */
+#pragma once
+#include "backend/backend.h"
+
+typedef struct {
+    Device device;
+    uint32_t threads;
+} CpuDevice;
+
+static inline CpuDevice *cpu_of(const Exec *x)
+{
+    return (CpuDevice *)x->device;
+}
+
+typedef struct {
+    Kernel kernel;
+    uint64_t (*scratch_bytes)(const CpuDevice *cpu, const Graph *g, const Node *node); /* NULL: 0 */
+} CpuKernel;
+extern const CpuKernel cpu_kernels[OP_COUNT];
+
+/* cpu_xent.c */
+void cpu_xent(const Exec *x, const Node *node);
+void cpu_xent_grad(const Exec *x, const Node *node);
+uint64_t cpu_xent_scratch(const CpuDevice *cpu, const Graph *g, const Node *node);
