@@ -7,6 +7,7 @@
  * Threads: one thread drives a device; the device may own more.
  */
 #pragma once
+#include "base/pool.h"
 #include "tensor/ops.h"
 
 typedef struct Backend Backend;
@@ -26,7 +27,8 @@ typedef struct {
 typedef void (*Kernel)(const Exec *x, const Node *node);
 
 struct Device {
-    const Backend *backend; /* first field of every backend's own device */
+    const Backend *backend; /* first in every backend's own device */
+    Pool *pool;             /* host threads, for loops outside the graph; NULL: none */
 };
 
 struct Backend {

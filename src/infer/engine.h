@@ -1,8 +1,8 @@
 /* engine.h: a loaded model that answers many requests at once. The facade: serve/, eval/ and cli/
  * are written against this page and never see a tensor.
  *
- * Life: engine_open maps a model folder (or a .gguf file), plans all memory, and from then on
- * allocates nothing. engine_submit queues a request; engine_step runs one batch (prefill chunks
+ * Life: engine_open loads a model folder and plans all memory. engine_submit copies and queues a
+ * request (its only allocation); engine_step runs one batch (prefill chunks
  * and single decode tokens of all running requests together) and reports through on_token /
  * on_end; repeat while engine_busy. Requests beyond `sequences_max` wait in order, up to
  * `queue_max`; then engine_submit answers ERR_LIMIT.
@@ -77,8 +77,18 @@ void engine_cancel(Engine *engine, uint64_t handle); /* on_end(ENGINE_CANCELLED)
 bool engine_busy(const Engine *engine);
 bool engine_step(Engine *engine, Error *err) MUST_CHECK;
 
-/* Scores texts instead of sampling: logprob[i] = sum over the ids of continuation i of
- * log p(id | prompt, earlier ids). Uses the same kernels. continuations are concatenated in ids,
- * with lengths[count]. Not while requests run. */
-bool engine_score(Engine *engine, const int32_t *prompt, uint32_t prompt_count, const int32_t *ids,
-                  const uint32_t *lengths, uint32_t count, double *logprob, Error *err) MUST_CHECK;
+/* Chooses one of a set of answers instead of sampling freely.
+ * A ChoiceSet holds the ids of every candidate (each ends with the template's end marker) as a
+ * tree; a candidate's probability is the product, along its path, of the model's probabilities
+ * renormalised over the branches that exist. They sum to 1 over the set. */
+typedef struct ChoiceSet ChoiceSet;
+/* texts are encoded with the engine's tokenizer; two candidates with equal ids: ERR_INPUT. */
+bool choices_new(ChoiceSet **out, const Engine *engine, const char *const *texts, uint32_t count,
+                 Error *err) MUST_CHECK;
+void choices_free(ChoiceSet *set); /* NULL is a no-op */
+
+/* probability[i*count + c] of candidate c after prompt i, for many prompts at once (batched).
+ * prompts are concatenated in ids with lengths[prompts]. Not while requests run: ERR_CONFLICT. */
+bool engine_choose(Engine *engine, const ChoiceSet *set, const int32_t *ids,
+                   const uint32_t *lengths, uint32_t prompts, double *probability,
+                   Error *err) MUST_CHECK;

@@ -17,6 +17,8 @@ bool grad_add(Graph *g, ValueId of, ValueId contribution)
 {
     if (!contribution)
         return false;
+    if (graph_value(g, of)->role == ROLE_PARAM)
+        return op_add(g, grad_slot(g, of), contribution) != 0;
     ValueId old = graph_value(g, of)->grad;
     ValueId sum = old ? op_add(g, old, contribution) : contribution;
     if (sum)

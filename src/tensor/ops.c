@@ -116,7 +116,7 @@ static bool infer_pair(Graph *g, Node *node)
     const Value *a = in(g, node, 0), *b = in(g, node, 1);
     return want(g, node, a->dtype == DT_F32 && b->dtype == DT_F32, "both must be f32") &&
            want(g, node, shape_equal(a->shape, b->shape), "shapes differ") &&
-           out_f32(g, node, 0, a->shape);
+           (a->role == ROLE_GRAD ? out_in_place(g, node, 0, 0) : out_f32(g, node, 0, a->shape));
 }
 
 static bool infer_scale(Graph *g, Node *node)

@@ -45,7 +45,7 @@ ValueId op_xent(Graph *g, ValueId h, ValueId w, ValueId target);
 void op_sample_integers(const Graph *g, ValueId id, uint64_t seed, int32_t *out);
 
 uint64_t op_flops(const Graph *g, const Node *node);
-/* Adds a gradient contribution to `of` (grad.c): for parameters the contribution is already in
- * place; for temporaries the first is taken as is, later ones are added. */
+/* Adds a gradient contribution to `of` (grad.c): a parameter's slot is added to in place; for a
+ * temporary the first contribution is taken as is, later ones are added. */
 bool grad_add(Graph *g, ValueId of, ValueId contribution);
 ValueId grad_slot(Graph *g, ValueId param);     /* the ROLE_GRAD value of a parameter, made once */

@@ -4,10 +4,12 @@
  * tokenizer_config.json for others to use) and its rendering here, by construction. Both give the
  * same string for every list of messages; a test holds them together.
  * Rendering yields ids directly: markers enter as special ids, contents through tokenizer_encode,
- * so no text of a user can forge a marker. The answer span of every assistant message (content and
+ * so no text of a user can forge a marker. The newline after a role marker is encoded together with
+ * its content, so that ids equal those of Hugging Face's apply_chat_template (which would obey a
+ * marker written in a content). A token that begins in that newline belongs to the header. The answer span of every assistant message (content and
  * its end marker, not its header) is marked trained.
  *
- * "bastide":  [bos]? no.  <|system|>\n{content}<|end|>\n  <|user|>\n{content}<|end|>\n
+ * "bastide":              <|system|>\n{content}<|end|>\n  <|user|>\n{content}<|end|>\n
  *             <|assistant|>\n{content}<|end|>\n   generation prompt: <|assistant|>\n
  */
 #pragma once
@@ -27,6 +29,7 @@ typedef struct {
     const char *jinja;
     const char *end_marker;             /* ends a turn: "<|end|>" */
     const char *const *specials;        /* tokens the tokenizer must hold, NULL-terminated */
+    const char *role_markers[CHAT_ROLE_COUNT]; /* begin a turn */
 } ChatTemplate;
 const ChatTemplate *chat_template_default(void);
 const ChatTemplate *chat_template_named(const char *name);         /* NULL: unknown */
@@ -39,3 +42,9 @@ const ChatTemplate *chat_template_of_jinja(const char *jinja);     /* by equal t
 bool chat_render(const ChatTemplate *t, const Tokenizer *tokenizer, const ChatMessage *messages,
                  size_t count, bool add_generation_prompt, Tokens *ids, Tokens *trained,
                  Error *err) MUST_CHECK;
+
+/* Writes tokenizer_config.json for a tokenizer saved beside it: template, end token, special
+ * tokens; pad_token and bos_token when it has "<|pad|>" and "<|begin|>". length_max is
+ * model_max_length. Hugging Face's AutoTokenizer reads the folder and renders the same ids. */
+bool chat_write_config(const ChatTemplate *t, const Tokenizer *tokenizer, uint32_t length_max,
+                       const char *path, Error *err) MUST_CHECK;

@@ -1,14 +1,19 @@
 /* tokenizer.h: text to token ids and back, byte-level BPE.
  *
  * A tokenizer is immutable once made. It is read from and written to Hugging Face's tokenizer.json
- * (model BPE, pre-tokenizer ByteLevel or Split+ByteLevel, added tokens). Every byte string can be
- * encoded; decode(encode(x)) == x byte for byte.
+ * (model BPE, pre-tokenizer ByteLevel or Split+ByteLevel, added tokens); what is not understood in
+ * it is refused by name. Every byte string can be encoded, unless the file's vocabulary lacks bytes
+ * (then ERR_INPUT names the byte), and decode(encode(x)) == x byte for byte, unless the file asks
+ * for NFC or a first blank. Ids are those of Hugging Face's tokenizers for any valid UTF-8 in which
+ * no special token is written. A post-processor (begin and end tokens) is kept in the file and not
+ * applied: chat.h and the data pipeline place such tokens.
  * Special tokens are never produced from text: tokenizer_encode treats "<|end|>" as six ordinary
  * characters; they enter only as ids (see chat.h).
  * Threads: all functions on a const Tokenizer are safe from many threads at once.
  */
 #pragma once
 #include "base/buf.h"
+#include "base/pool.h"
 
 #include <stdint.h>
 
@@ -41,11 +46,20 @@ void tokens_add(Tokens *tokens, int32_t id);
 void tokens_done(Tokens *tokens);
 #define auto_tokens __attribute__((cleanup(tokens_done)))
 
-/* Appends the ids of text. Any bytes; invalid UTF-8 is encoded byte by byte. False: ERR_LIMIT,
- * ERR_MEMORY. Time is O(size log size) whatever the text. */
+/* Appends the ids of text. Any bytes; each byte that is not UTF-8 is encoded alone. False:
+ * ERR_LIMIT, ERR_MEMORY, ERR_INPUT, and out is as it was. Time is O(size log size) whatever the
+ * text; a pattern of a file that is not GPT-2's has a limit of steps for each piece. */
 bool tokenizer_encode(const Tokenizer *tokenizer, const char *text, size_t size, Tokens *out,
                       Error *err) MUST_CHECK;
-/* Appends the bytes of ids; special tokens are skipped unless `with_special`. */
+/* Encodes documents side by side: appends the ids of all, in order, and sets offsets[0..count]:
+ * document i is out->ids[offsets[i]..offsets[i + 1]). each(user, i, &text, &size) gives document i
+ * and is called from any thread. pool NULL: the calling thread alone. The result does not depend on
+ * the number of threads. With GPT-2's pattern long documents are shared among threads too. */
+bool tokenizer_encode_many(const Tokenizer *tokenizer, Pool *pool, size_t count,
+                           void (*each)(void *user, size_t i, const char **text, size_t *size),
+                           void *user, Tokens *out, size_t *offsets, Error *err) MUST_CHECK;
+/* Appends the bytes of ids; special tokens are skipped unless `with_special`. ERR_INPUT: an id
+ * without token. */
 bool tokenizer_decode(const Tokenizer *tokenizer, const int32_t *ids, size_t count,
                       bool with_special, Buf *out, Error *err) MUST_CHECK;
 
@@ -65,11 +79,13 @@ typedef struct {
     uint32_t vocab;               /* final size, special tokens and 256 bytes included */
     const char *const *special;   /* ids 0, 1, ... in this order */
     uint32_t special_count;
-    uint32_t token_bytes_max;     /* longest token; 0: 64 */
+    uint32_t token_bytes_max;     /* longest token a merge may make; 0: 64 */
     uint32_t threads;             /* 0: all */
 } TokenizerTraining;
 
-/* Byte-level BPE over documents with the GPT-2 pattern. Deterministic: the most frequent pair wins,
+/* Ids: the special tokens, the 256 bytes in the order of the byte-level alphabet (printable ones
+ * first, as GPT-2 and Hugging Face have them), the merges by rank. Special tokens written in the
+ * text are text. Byte-level BPE over documents with the GPT-2 pattern. Deterministic: the most frequent pair wins,
  * ties go to the lexicographically greater pair of byte strings (first, then second). Fewer
  * possible merges than asked: a smaller vocabulary, no error. each(user, i, &text, &size) gives
  * document i of count. */

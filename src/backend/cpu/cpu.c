@@ -12,11 +12,11 @@ static bool cpu_open(Device **out, DeviceOptions options, Error *err)
     if (!cpu)
         return fail(err, ERR_MEMORY, "no memory for a device");
     cpu->device.backend = &backend_cpu;
-    if (!pool_new(&cpu->pool, options.threads, err)) {
+    if (!pool_new(&cpu->device.pool, options.threads, err)) {
         mem_free(cpu);
         return false;
     }
-    cpu->threads = pool_threads(cpu->pool);
+    cpu->threads = pool_threads(cpu->device.pool);
     *out = &cpu->device;
     return true;
 }
@@ -25,7 +25,7 @@ static void cpu_close(Device *device)
 {
     if (!device)
         return;
-    pool_free(((CpuDevice *)device)->pool);
+    pool_free(device->pool);
     mem_free(device);
 }
 

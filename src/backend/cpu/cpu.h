@@ -2,11 +2,9 @@
  * vec.h. Private to backend/cpu; everything else sees backend_cpu. */
 #pragma once
 #include "backend/backend.h"
-#include "base/pool.h"
 
 typedef struct {
     Device device;
-    Pool *pool;
     uint32_t threads;
 } CpuDevice;
 

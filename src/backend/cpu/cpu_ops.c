@@ -14,14 +14,14 @@ static size_t round_up(size_t bytes)
 static void cpu_embed(const Exec *x, const Node *node)
 {
     Shape shape = exec_shape(x, node->out[0]);
-    vec_embed(cpu_of(x)->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
+    vec_embed(x->device->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
               shape.dim[0], shape.dim[1]);
 }
 
 static void cpu_embed_back(const Exec *x, const Node *node)
 {
     Shape shape = exec_shape(x, node->in[1]);
-    vec_embed_back(cpu_of(x)->pool, exec_in(x, node, 0), exec_in(x, node, 1), exec_in(x, node, 2),
+    vec_embed_back(x->device->pool, exec_in(x, node, 0), exec_in(x, node, 1), exec_in(x, node, 2),
                    shape.dim[0], shape.dim[1], exec_shape(x, node->in[0]).dim[0]);
 }
 
@@ -44,37 +44,37 @@ static void cpu_matmul(const Exec *x, const Node *node)
         memcpy(out, sum, (size_t)m * n * sizeof *out);
     CpuDevice *cpu = cpu_of(x);
     if (weight->packed) {
-        gemm_packed(cpu->pool, x->scratch, weight->dtype == DT_Q8_0 ? GEMM_Q8_0 : GEMM_F32,
+        gemm_packed(cpu->device.pool, x->scratch, weight->dtype == DT_Q8_0 ? GEMM_Q8_0 : GEMM_F32,
                     sum != NULL, m, n, k, exec_in(x, node, 0), k, exec_in(x, node, 1), out, n);
         return;
     }
     GemmFlags flags = {args.transpose_a, args.transpose_b, sum != NULL};
-    gemm(cpu->pool, x->scratch, flags, m, n, k, exec_in(x, node, 0), a.dim[1], exec_in(x, node, 1),
+    gemm(cpu->device.pool, x->scratch, flags, m, n, k, exec_in(x, node, 0), a.dim[1], exec_in(x, node, 1),
          weight->shape.dim[1], out, n);
 }
 
 static void cpu_add(const Exec *x, const Node *node)
 {
-    vec_add(cpu_of(x)->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
+    vec_add(x->device->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
             shape_count(exec_shape(x, node->out[0])));
 }
 
 static void cpu_mul(const Exec *x, const Node *node)
 {
-    vec_mul(cpu_of(x)->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
+    vec_mul(x->device->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
             shape_count(exec_shape(x, node->out[0])));
 }
 
 static void cpu_scale(const Exec *x, const Node *node)
 {
-    vec_scale(cpu_of(x)->pool, exec_out(x, node, 0), exec_in(x, node, 0), node->args.factor,
+    vec_scale(x->device->pool, exec_out(x, node, 0), exec_in(x, node, 0), node->args.factor,
               shape_count(exec_shape(x, node->out[0])));
 }
 
 static void cpu_rms_norm(const Exec *x, const Node *node)
 {
     Shape shape = exec_shape(x, node->in[0]);
-    vec_rms_norm(cpu_of(x)->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
+    vec_rms_norm(x->device->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
                  node->args.eps, shape.dim[0], shape.dim[1]);
 }
 
@@ -95,7 +95,7 @@ static void cpu_rms_norm_back(const Exec *x, const Node *node)
                        round_up(vec_rms_norm_back_scratch(shape.dim[0], shape.dim[1])));
         memset(dw, 0, shape.dim[1] * sizeof *dw);
     }
-    vec_rms_norm_back(cpu_of(x)->pool, x->scratch, exec_out(x, node, 0), dw, exec_in(x, node, 0),
+    vec_rms_norm_back(x->device->pool, x->scratch, exec_out(x, node, 0), dw, exec_in(x, node, 0),
                       exec_in(x, node, 1), exec_in(x, node, 2), node->args.eps, shape.dim[0],
                       shape.dim[1]);
 }
@@ -108,19 +108,19 @@ static void cpu_rope(const Exec *x, const Node *node)
     const float *in = exec_in(x, node, 0);
     if (in != out)
         memcpy(out, in, shape_count(shape) * sizeof *out);
-    vec_rope(cpu_of(x)->pool, out, exec_in(x, node, 1), args.theta, args.inverse, shape.dim[0],
+    vec_rope(x->device->pool, out, exec_in(x, node, 1), args.theta, args.inverse, shape.dim[0],
              args.heads, args.width);
 }
 
 static void cpu_swiglu(const Exec *x, const Node *node)
 {
-    vec_swiglu(cpu_of(x)->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
+    vec_swiglu(x->device->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
                shape_count(exec_shape(x, node->out[0])));
 }
 
 static void cpu_swiglu_back(const Exec *x, const Node *node)
 {
-    vec_swiglu_back(cpu_of(x)->pool, exec_out(x, node, 0), exec_out(x, node, 1),
+    vec_swiglu_back(x->device->pool, exec_out(x, node, 0), exec_out(x, node, 1),
                     exec_in(x, node, 0), exec_in(x, node, 1), exec_in(x, node, 2),
                     shape_count(exec_shape(x, node->out[0])));
 }
@@ -154,7 +154,7 @@ static void cpu_attention(const Exec *x, const Node *node)
 {
     AttentionArgs a = node->args.attention;
     uint32_t t = exec_shape(x, node->in[0]).dim[0];
-    vec_attention(cpu_of(x)->pool, (char *)x->scratch + starts_bytes(node, t),
+    vec_attention(x->device->pool, (char *)x->scratch + starts_bytes(node, t),
                   exec_out(x, node, 0), exec_out(x, node, 1), exec_in(x, node, 0),
                   exec_in(x, node, 1), exec_in(x, node, 2), starts_of(x, node, 3, t), a.scale, t,
                   a.heads, a.kv_heads, a.width);
@@ -171,7 +171,7 @@ static void cpu_attention_back(const Exec *x, const Node *node)
 {
     AttentionArgs a = node->args.attention;
     uint32_t t = exec_shape(x, node->in[0]).dim[0];
-    vec_attention_back(cpu_of(x)->pool, (char *)x->scratch + starts_bytes(node, t),
+    vec_attention_back(x->device->pool, (char *)x->scratch + starts_bytes(node, t),
                        exec_out(x, node, 0), exec_out(x, node, 1), exec_out(x, node, 2),
                        exec_in(x, node, 0), exec_in(x, node, 1), exec_in(x, node, 2),
                        exec_in(x, node, 3), exec_in(x, node, 4), exec_in(x, node, 5),
@@ -205,7 +205,7 @@ static void cpu_attention_cached(const Exec *x, const Node *node)
                         .pages_max = exec_shape(x, node->in[5]).dim[1],
                         .page = a.page,
                         .window = a.window};
-    vec_attention_cached(cpu_of(x)->pool, x->scratch, exec_out(x, node, 0), exec_in(x, node, 0),
+    vec_attention_cached(x->device->pool, x->scratch, exec_out(x, node, 0), exec_in(x, node, 0),
                          exec_in(x, node, 1), exec_in(x, node, 2), paging, a.scale,
                          exec_shape(x, node->in[0]).dim[0], a.heads, a.kv_heads, a.width);
 }

@@ -63,17 +63,17 @@ static double run_chunk(CpuDevice *cpu, const Parts *p, const Head *head, const 
         memcpy(p->h + (size_t)i * d, head->h + (size_t)row[i] * d, d * sizeof(float));
         p->target[i] = head->target[row[i]];
     }
-    gemm(cpu->pool, p->gemm, (GemmFlags){.transpose_b = true}, count, v, d, p->h, d, head->w, d,
+    gemm(cpu->device.pool, p->gemm, (GemmFlags){.transpose_b = true}, count, v, d, p->h, d, head->w, d,
          p->logits, v);
-    vec_xent_rows(cpu->pool, p->logits, v, p->target, p->loss, head->dh != NULL, head->scale,
+    vec_xent_rows(cpu->device.pool, p->logits, v, p->target, p->loss, head->dh != NULL, head->scale,
                   count, v);
     if (head->dh) {
-        gemm(cpu->pool, p->gemm, (GemmFlags){0}, count, d, v, p->logits, v, head->w, d, p->dh, d);
+        gemm(cpu->device.pool, p->gemm, (GemmFlags){0}, count, d, v, p->logits, v, head->w, d, p->dh, d);
         for (uint32_t i = 0; i < count; i++)
             memcpy(head->dh + (size_t)row[i] * d, p->dh + (size_t)i * d, d * sizeof(float));
     }
     if (head->dw)
-        gemm(cpu->pool, p->gemm, (GemmFlags){.transpose_a = true, .accumulate = true}, v, d, count,
+        gemm(cpu->device.pool, p->gemm, (GemmFlags){.transpose_a = true, .accumulate = true}, v, d, count,
              p->logits, v, p->h, d, head->dw, d);
     double sum = 0;
     for (uint32_t i = 0; i < count; i++)

@@ -8,13 +8,18 @@
  * The contract on bits (everything else leans on it):
  *   - C[i,j] depends only on row i of op(A), column j of op(B), the old C[i,j] when accumulating,
  *     K, and the instruction set in use. It does not depend on M, N, the number of threads, the
- *     position of the row, nor on which entry point below computed it (gemm, gemm_packed with any
- *     M, including M = 1). Every entry point of one instruction set therefore adds the products of
- *     one C element in the same order (k ascending, one running FMA chain per GEMM_KC-long block
- *     of K, blocks then added in ascending order, accumulate first).
- *   - tasks handed to the pool depend on the shape alone.
+ *     position of the row, the transposes, nor on which entry point below computed it (gemm,
+ *     gemm_packed with any M, including M = 1).
+ *   - The order of additions: K is cut into the fewest equal blocks of at most 512 (each but the
+ *     last a multiple of 32; a function of K alone). s_b is the chain of multiply-adds over block
+ *     b, k ascending, begun at +0. Then C = s_0 (or C + s_0 when accumulating), C = C + s_1, ...
+ *     "avx512", "avx2" and "neon" fuse each multiply-add, and so agree with each other bit by bit;
+ *     "portable" rounds the product first.
+ *   - K = 0 sets C to zero, or leaves it when accumulating. C is never read unless accumulating.
+ * How the work is cut into pool tasks depends on shape and thread count; bits do not.
  * Nothing here allocates: `scratch` is the caller's, of gemm_scratch_bytes(threads) bytes, 64-byte
- * aligned.
+ * aligned, its content of no matter. C may not overlap A, B or packed weights.
+ * Threads: calls on different pools, with different scratch, may run at once.
  */
 #pragma once
 #include "base/pool.h"
@@ -31,7 +36,7 @@ void gemm(Pool *pool, void *scratch, GemmFlags flags, uint32_t m, uint32_t n, ui
 
 /* Weights repacked once at load, for inference: B^T = w[N,K] (one output per row). The packed form
  * is opaque, specific to the instruction set in use, streamable (a product with few rows reads it
- * front to back once). */
+ * front to back once). `packed` holds gemm_packed_bytes and is best 64-byte aligned. */
 typedef enum { GEMM_F32, GEMM_Q8_0 } GemmType;
 size_t gemm_packed_bytes(GemmType type, uint32_t n, uint32_t k);
 void gemm_pack_f32(void *packed, const float *w, uint32_t n, uint32_t k);
@@ -44,7 +49,7 @@ void gemm_packed(Pool *pool, void *scratch, GemmType type, bool accumulate, uint
 
 /* ---- instruction sets ---- */
 
-/* One row per instruction set; gemm_isa_at(0) is the best this processor runs; names: "avx512",
- * "avx2", "neon", "portable". Tests and benches walk all rows. */
-const char *gemm_isa_name(void);                 /* the one in use */
-bool gemm_isa_use(const char *name);             /* tests only; false: this processor lacks it */
+/* One row per instruction set: "avx512", "avx2", "neon", "portable". Tests and benches walk all. */
+const char *gemm_isa_name(void);            /* the one in use; at first the best */
+const char *gemm_isa_at(uint32_t index);    /* those this processor runs, best first; then NULL */
+bool gemm_isa_use(const char *name);        /* tests only; false: this processor lacks it */
