@@ -51,8 +51,8 @@ typedef struct {
     uint64_t damaged; /* lines passed over: torn, not JSON, without step or kind */
 } Curve;
 
-/* All lines of a kind, with these numbers ("loss", "lr", "t", ...), in the order of the log. Works on
- * the log of a run in progress. ERR_NOT_FOUND without a log. */
+/* All lines of a kind, with these numbers ("loss", "lr", "t", ...), in the order of the log. Works
+ * on the log of a run in progress. ERR_NOT_FOUND without a log. */
 bool events_read(Curve *out, const char *run_folder, EventKind kind, const char *const *names,
                  uint32_t columns, Error *err) MUST_CHECK;
 void curve_done(Curve *curve); /* also the cleanup of auto_curve */

@@ -1,4 +1,4 @@
-/* What is logged is read back to the bit; a log cut anywhere resumes; strange lines are passed over.
+/* What is logged is read back to the bit; a log cut anywhere resumes; strange lines are skipped.
  * The log of a run stopped at every call: tests/fault/run_fault_test.c. */
 #include "base/mem.h"
 #include "base/test.h"
@@ -13,7 +13,7 @@ static char run[64], path[128];
 static int make_folder(void **state)
 {
     (void)state;
-    strcpy(run, "/tmp/bastide-events-XXXXXX");
+    snprintf(run, sizeof run, "/tmp/bastide-events-XXXXXX");
     if (!mkdtemp(run))
         return -1;
     snprintf(path, sizeof path, "%s/events.jsonl", run);
@@ -80,7 +80,7 @@ static void curves_come_back(void **state)
     (void)state;
     Error err;
     Curve none;
-    assert_fails(events_read(&none, run, EVENT_STEP, names, 3, &err), ERR_NOT_FOUND, "events.jsonl");
+    assert_fails(events_read(&none, run, EVENT_STEP, names, 3, &err), ERR_NOT_FOUND, "events.js");
     log_steps(1, 600);
     expect_steps(600, 0);
     auto_curve Curve evals = {0};

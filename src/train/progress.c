@@ -10,7 +10,8 @@
 
 static char *unknown(char out[PROGRESS_TEXT_MAX])
 {
-    return strcpy(out, "?");
+    memcpy(out, "?", 2);
+    return out;
 }
 
 char *progress_number(double value, char out[PROGRESS_TEXT_MAX])
@@ -141,9 +142,9 @@ static void print_rate(const ProgressView *view, Text out)
 
 static void print_peak(const ProgressView *view, Text out)
 {
-    if (view->peak_share >= 0 && view->peak_share < 100)
-        snprintf(out, sizeof(Text), view->peak_share < 0.0995 ? "%.1f %% of peak" : "%.0f %% of peak",
-                 100 * view->peak_share);
+    double percent = 100 * view->peak_share;
+    if (percent >= 0 && percent < 1e4)
+        snprintf(out, sizeof(Text), "%.*f %% of peak", percent < 9.95, percent);
 }
 
 static void print_passed(const ProgressView *view, Text out)
@@ -211,7 +212,9 @@ size_t progress_line(const ProgressView *view, const ProgressStyle *style,
         fields[f].print(view, texts[f]);
     if (!style->columns)
         return plain_line(texts, out);
-    uint32_t columns = style->columns < PROGRESS_COLUMNS_MAX ? style->columns : PROGRESS_COLUMNS_MAX;
+    uint32_t columns = style->columns;
+    if (columns > PROGRESS_COLUMNS_MAX)
+        columns = PROGRESS_COLUMNS_MAX;
     texts[0][columns < sizeof texts[0] ? columns : sizeof texts[0] - 1] = 0;
     uint32_t used = 0, bar = 0;
     bool shown[FIELDS] = {false};

@@ -1,6 +1,7 @@
-/* A whole run, in small: packed rows feed "weights", with events, evaluations and checkpoints. It is
- * stopped at every system call in every way, and started again until it ends: its weights must then
- * be those of a run never stopped, to the bit, and its log the same but for times. */
+/* A whole run, in small: packed rows feed "weights", with events, evaluations and checkpoints. It
+ * is stopped at every system call in every way, and started again until it ends: its weights must
+ * then be those of a run never stopped, to the bit, and its log the same but for times. */
+#include "base/test.h"
 #include "base/test_crash.h"
 #include "train/checkpoint.h"
 #include "train/events.h"
@@ -102,6 +103,14 @@ static void train_in_child(void *unused)
         _exit(99);
 }
 
+/* True: crashed; false: ended. Nothing else may have happened. */
+static bool did_crash(int status)
+{
+    if (status != 0 && status != CRASH_STATUS)
+        fail_test("the child exited with %d", status);
+    return status == CRASH_STATUS;
+}
+
 /* The log with every "t" blanked. */
 static void read_log(Buf *out)
 {
@@ -155,7 +164,7 @@ static void stopped_anywhere(void **state)
         int n = 0;
         for (bool crashed = true; crashed; n++) {
             empty_run();
-            crashed = crash_during(train_in_child, NULL, n, (FsCrash)how, false);
+            crashed = did_crash(crash_during(train_in_child, NULL, n, (FsCrash)how, false));
             ends_like_golden();
             assert_in_range(n, 0, CALLS_MAX);
         }
@@ -169,7 +178,7 @@ static void stopped_over_and_over(void **state)
     (void)state;
     empty_run();
     int crashes = 0;
-    for (int n = 5; crash_during(train_in_child, NULL, n, FS_CRASH_ALL, false); n += 3)
+    for (int n = 5; did_crash(crash_during(train_in_child, NULL, n, FS_CRASH_ALL, false)); n += 3)
         crashes++;
     assert_in_range(crashes, 5, 100);
     ends_like_golden();
