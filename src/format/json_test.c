@@ -125,6 +125,7 @@ static void names_are_suggested(void **state)
     static const char *const names[] = {"rate", "batch", "steps", "lr_rate", NULL};
     assert_string_equal(suggest_nearest("rtae", names, 5), "rate");
     assert_string_equal(suggest_nearest("stesp", names, 5), "steps");
+    assert_string_equal(suggest_nearest("lerning_rate", names, 3), "rate");
     assert_null(suggest_nearest("quantise", names, 5));
     assert_null(suggest_nearest("xy", names, 5));
 }
