@@ -48,8 +48,8 @@ void vec_scale(Pool *pool, float *y, const float *x, float factor, size_t count)
  *   document, or the edge of a sliding window).
  *   y[T,H*E]; lse[T,H] = log sum exp of the scores (kept for the backward pass).
  * Flash style: no T x T memory; tiles of keys outside every [start, t] of a tile of queries are
- * skipped. A document's bits (y, lse and gradients) do not depend on where in the row it lies, nor on
- * the others, as long as all inputs are finite. */
+ * skipped. A document's bits (y, lse and gradients) do not depend on where in the row it lies nor
+ * on the other documents, as long as all inputs are finite. */
 size_t vec_attention_scratch(uint32_t threads, uint32_t e);
 void vec_attention(Pool *pool, void *scratch, float *y, float *lse, const float *q, const float *k,
                    const float *v, const int32_t *start, float scale, uint32_t t, uint32_t heads,
