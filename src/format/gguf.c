@@ -203,7 +203,7 @@ static bool take_tensor(Cursor *c, GgufTensor *tensor, uint64_t *expected)
     if (offset != *expected)
         return fail_here(c, "tensor '%.80s': is at offset %" PRIu64 ", %" PRIu64 " is expected",
                          tensor->name, offset, *expected);
-    /* both below 2^63, so the sum fits; the data pointer is set once the data is known to be there */
+    /* both below 2^63, so the sum fits; data is set once it is known to be there */
     *expected = (offset + tensor->bytes + alignment - 1) & ~(alignment - 1);
     if (*expected > INT64_MAX)
         return fail_here(c, "tensor '%.80s': ends past 2^63", tensor->name);

@@ -1,5 +1,5 @@
 /* plot.c: line charts and bar charts; see plot.h. plot_grid.c has the square ones, plot_page.c the
- * page around them. Legends and titles are HTML, which wraps; only what stands at a place is SVG. */
+ * page around them. Legends and titles are HTML, which wraps; SVG is what stands at a place. */
 #include "format/plot_axis.h"
 
 #include <math.h>
@@ -48,8 +48,9 @@ static void draw_legend(Buf *out, const PlotLines *plot)
 {
     buf_add_text(out, "<ul class=\"legend\">");
     for (size_t s = 0; s < drawn_series(plot); s++) {
-        buf_format(out, "<li><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><line x1=\"1\" y1=\"5\" "
-                        "x2=\"25\" y2=\"5\" style=\"stroke:var(--s%zu);stroke-width:3\"/></svg>", s);
+        buf_format(out, "<li><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\">"
+                        "<line x1=\"1\" y1=\"5\" x2=\"25\" "
+                        "y2=\"5\" style=\"stroke:var(--s%zu);stroke-width:3\"/></svg>", s);
         buf_add_html(out, plot->series[s].name ? plot->series[s].name : "");
         buf_add_text(out, "</li>");
     }

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The smallest of 1, 2, 5 times a power of ten that is not below value. */
@@ -112,10 +113,37 @@ void page_count_text(uint64_t count, char out[48])
     group_digits(text, out);
 }
 
+/* "2×10⁻⁵", or "10⁻⁵" when the first part is 1. */
+static void power_text(double value, char out[48])
+{
+    static const char *const raised[] = {"\xe2\x81\xb0", "\xc2\xb9",     "\xc2\xb2",
+                                         "\xc2\xb3",     "\xe2\x81\xb4", "\xe2\x81\xb5",
+                                         "\xe2\x81\xb6", "\xe2\x81\xb7", "\xe2\x81\xb8",
+                                         "\xe2\x81\xb9"};
+    char text[40];
+    snprintf(text, sizeof text, "%.4e", value);
+    char *e = strchr(text, 'e'), *end = e;
+    while (end > text && (end[-1] == '0' || end[-1] == '.')) /* 2.0000 is 2, 1.5000 is 1.5 */
+        end--;
+    int power = atoi(e + 1);
+    *end = 0;
+    if (strcmp(text, "1") == 0)
+        snprintf(out, 48, "10");
+    else
+        snprintf(out, 48, "%s%s\xc3\x97" "10", value < 0 ? "\xe2\x88\x92" : "",
+                 text + (value < 0));
+    if (power < 0)
+        strcat(out, "\xe2\x81\xbb");
+    char digits[12];
+    snprintf(digits, sizeof digits, "%d", abs(power));
+    for (const char *d = digits; *d; d++)
+        strcat(out, raised[*d - '0']);
+}
+
 void axis_tick_text(const Axis *axis, uint32_t tick, char out[48])
 {
     double value = axis->ticks[tick];
-    double size = axis->is_log ? fabs(value) : axis->step;
+    double size = axis->is_log ? axis->low : axis->step;
     double biggest = fmax(fabs(axis->low), fabs(axis->high));
     char text[40];
     if (value == 0) {
@@ -123,10 +151,12 @@ void axis_tick_text(const Axis *axis, uint32_t tick, char out[48])
         return;
     }
     if (biggest >= 1e9 || size < 1e-4) {
-        snprintf(text, sizeof text, "%.6g", value);
+        power_text(value, out);
+        return;
     } else if (biggest >= 1e6 && !axis->is_log) {
         snprintf(text, sizeof text, "%.6g\xe2\x80\xafM", value / 1e6);
     } else {
+        size = axis->is_log ? fabs(value) : size;
         int decimals = size >= 1 ? 0 : (int)ceil(-log10(size) - 1e-9);
         snprintf(text, sizeof text, "%.*f", decimals, value);
     }
@@ -187,6 +217,6 @@ void plot_text(Buf *out, double x, double y, const char *anchor, const char *sty
 
 void plot_segment(Buf *out, double x1, double y1, double x2, double y2, const char *style)
 {
-    buf_format(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"%s\"/>\n", x1, y1,
-               x2, y2, style);
+    buf_format(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"%s\"/>\n",
+               x1, y1, x2, y2, style);
 }

@@ -152,9 +152,12 @@ static void draw_row(Buf *out, const Heat *heat, size_t row)
         buf_add_html(out, plot->columns[i]);
         buf_format(out, ": %" PRIu64 " (%.1f %%)</title></rect>\n", counts[i], 100 * share);
         page_count_text(counts[i], text);
-        if (counts[i] && plot_text_width(text, 12) < heat->cell - 4)
+        if (plot_text_width(text, 12) < heat->cell - 4)
             plot_text(out, x + heat->cell / 2, y + heat->cell / 2 + 4.5, "middle",
-                      share > 0.5 ? "cell over" : "cell", text);
+                      share > 0.5    ? "cell over"
+                      : counts[i] > 0 ? "cell"
+                                      : "small",
+                      text);
     }
 }
 
@@ -174,7 +177,8 @@ void plot_heat(Buf *out, const PlotHeat *plot)
     plot_open_svg(out, plot->title, width, heat.top + (double)heat.rows * heat.cell + 8);
     for (size_t row = 0; row < heat.rows; row++)
         draw_row(out, &heat, row);
-    buf_format(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" class=\"frame\"/>\n",
+    buf_format(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" "
+                    "class=\"frame\"/>\n",
                heat.left, heat.top, (double)heat.columns * heat.cell,
                (double)heat.rows * heat.cell);
     draw_names(out, &heat);

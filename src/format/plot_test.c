@@ -40,7 +40,8 @@ static void add_confusion(Buf *out)
     static uint64_t counts[CLASSES * CLASSES];
     for (int i = 0; i < CLASSES; i++) {
         for (int k = 0; k < CLASSES; k++)
-            counts[i * CLASSES + k] = i == k ? 150 + 210u * (unsigned)i : (unsigned)(i * 7 + k * 5) % 9;
+            counts[i * CLASSES + k] =
+                i == k ? 150 + 210u * (unsigned)i : (unsigned)(i * 7 + k * 5) % 9;
     }
     plot_heat(out, &(PlotHeat){"Which intents are taken for which", "true intent",
                                "predicted intent", classes, classes, CLASSES, CLASSES, counts});
@@ -60,7 +61,8 @@ static void add_calibration(Buf *out)
 
 static void build_page(Buf *out)
 {
-    page_begin(out, "Evaluation of claims-assistant-8b", "Run 41 of 2 March 2026, compared with the "
+    page_begin(out, "Evaluation of claims-assistant-8b",
+               "Run 41 of 2 March 2026, compared with the "
                                                          "base model and the version in service");
     page_heading(out, "Summary");
     page_paragraph(out, "The tuned model answers 91.4 % of the held-out questions correctly, 6.2 "
@@ -77,13 +79,15 @@ static void build_page(Buf *out)
     static const bool numbers[] = {false, true, true, true, true};
     static const char *const cells[] = {
         "Intent of a customer's message", "3\xe2\x80\xaf" "080", "0.862", "0.931", "+0.069",
-        "Clauses of a contract <NDA & \"lease\">", "1\xe2\x80\xaf" "037", "0.790", "0.842", "+0.052",
+        "Clauses of a contract <NDA & \"lease\">", "1\xe2\x80\xaf" "037", "0.790", "0.842",
+        "+0.052",
         "Arithmetic over tables", "278", "0.514", "0.496", "\xe2\x88\x92" "0.018"};
     page_table(out, &(PageTable){"Share of right answers", heads, numbers, 5, 3, cells});
     const PlotBar bars[] = {{"Intent of a customer's message", 0.931, 0.921, 0.940},
                             {"Clauses of a contract", 0.842, 0.818, 0.863},
                             {"Arithmetic over tables", 0.496, 0.438, 0.554},
-                            {"A task whose name is far too long to stand beside its bar", 0.71, 0.66,
+                            {"A task whose name is far too long to stand beside its bar", 0.71,
+                             0.66,
                              0.76},
                             {"Not measured", NAN, 0, 0}};
     plot_bars(out, &(PlotBars){"This model, with 95 % intervals", "share of right answers", bars, 5,
