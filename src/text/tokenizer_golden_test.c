@@ -1,13 +1,16 @@
-/* Against numbers of others, from the folder named by BASTIDE_SHARED: merges of a reference trainer,
- * ids of GPT-2 (r50k) and cl100k. Skipped, with exit status 77, when the folder is absent. */
+/* Against numbers of others, from the folder named by BASTIDE_SHARED: merges of a reference
+ * trainer, ids of GPT-2 (r50k) and cl100k, Unicode's NFC tests. Skipped, with exit
+ * status 77, when the folder is absent. */
 #include "base/fs.h"
 #include "base/test.h"
 #include "format/json.h"
+#include "text/nfc.h"
 #include "text/tokenizer_model.h"
 #include "text/utf8.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>
+#include <utf8proc.h>
 
 static char material[768];
 
@@ -111,7 +114,7 @@ static json_int_t rank_of(const json_t *vocab, const uint8_t *bytes, size_t size
     return value ? json_integer_value(value) : INT32_MAX;
 }
 
-/* Merges the bytes of a token by tokens of lower rank down to two parts: where the second begins. */
+/* Merges the bytes of a token by tokens of lower rank to two parts: where the second begins. */
 static size_t split_of(const json_t *vocab, const Ranked *token, json_int_t rank)
 {
     size_t cuts[257], parts = token->size; /* part i is bytes cuts[i]..cuts[i + 1] */
@@ -249,6 +252,54 @@ static void a_real_file_loads(void **state)
     tokenizer_free(t);
 }
 
+/* One field of a line of NormalizationTest.txt: code points in hexadecimal, as UTF-8. */
+static const char *read_points(const char *field, Buf *out)
+{
+    buf_reset(out);
+    for (; *field != ';'; field += *field == ' ') {
+        uint8_t bytes[4];
+        char *end;
+        long point = strtol(field, &end, 16);
+        buf_add(out, bytes, (size_t)utf8proc_encode_char((int32_t)point, bytes));
+        field = end;
+    }
+    return field + 1;
+}
+
+static void nfc_as_unicode_says(void **state)
+{
+    (void)state;
+    static const int nfc_of[5] = {1, 1, 1, 3, 3}; /* the column that is the NFC of each */
+    Error err;
+    auto_buf Buf file;
+    auto_buf Buf got;
+    Buf columns[5];
+    buf_init(&file, 16 << 20);
+    buf_init(&got, 1000);
+    for (int i = 0; i < 5; i++)
+        buf_init(&columns[i], 1000);
+    read_xz("tokenizers/unicode/NormalizationTest.txt.xz", &file);
+    size_t checked = 0;
+    for (const char *line = file.data; *line; line = strchr(line, '\n') + 1) {
+        if (*line == '#' || *line == '@' || *line == '\n')
+            continue;
+        const char *field = line;
+        for (int i = 0; i < 5; i++)
+            field = read_points(field, &columns[i]);
+        for (int i = 0; i < 5; i++) {
+            buf_reset(&got);
+            assert_ok(nfc_append(columns[i].data, columns[i].size, &got, &err));
+            if (strcmp(got.data, columns[nfc_of[i]].data))
+                fail_test("column %d of: %.80s", i + 1, line);
+        }
+        checked++;
+    }
+    print_message("%zu lines\n", checked);
+    assert_true(checked > 10000);
+    for (int i = 0; i < 5; i++)
+        buf_done(&columns[i]);
+}
+
 int main(void)
 {
     const char *shared = getenv("BASTIDE_SHARED");
@@ -262,6 +313,7 @@ int main(void)
         cmocka_unit_test(ids_of_gpt2),
         cmocka_unit_test(ids_of_cl100k),
         cmocka_unit_test(a_real_file_loads),
+        cmocka_unit_test(nfc_as_unicode_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

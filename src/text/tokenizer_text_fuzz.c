@@ -1,4 +1,4 @@
-/* Any bytes as text: they come back, no special token is made, and cuts do not change the stream. */
+/* Any bytes as text: they come back, no special token is made, cuts do not change the stream. */
 #include "text/text_fixture.h"
 
 #include <stdlib.h>

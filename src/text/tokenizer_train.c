@@ -464,9 +464,9 @@ static bool check_options(Train *s, Error *err)
     const TokenizerTraining *o = s->options;
     if (o->vocab > TOKENIZER_VOCAB_MAX || o->special_count > TOKENIZER_VOCAB_MAX - 256 ||
         o->vocab < o->special_count + 256)
-        return fail(err, ERR_INPUT, "a vocabulary of %u is outside %u..%d: 256 bytes and %u special "
-                    "tokens are in it", o->vocab, o->special_count + 256, TOKENIZER_VOCAB_MAX,
-                    o->special_count);
+        return fail(err, ERR_INPUT, "a vocabulary of %u is outside %u..%d: 256 bytes and %u "
+                    "special tokens are in it", o->vocab, o->special_count + 256,
+                    TOKENIZER_VOCAB_MAX, o->special_count);
     s->tokens_max = o->vocab - o->special_count;
     s->token_bytes_max = o->token_bytes_max ? o->token_bytes_max : TOKEN_BYTES_DEFAULT;
     if (s->token_bytes_max > TOKENIZER_TOKEN_BYTES_MAX / 4)
