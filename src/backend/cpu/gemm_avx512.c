@@ -223,23 +223,25 @@ static void avx512_pack_transpose(float *panel, uint32_t width, const float *x, 
     }
 }
 
+/* Whole registers are stored, over the place of the next k, which comes later; only the last k
+ * minds its neighbour behind. */
 static void avx512_pack_copy(float *panel, uint32_t width, const float *x, size_t ld,
                              uint32_t lines, uint32_t depth)
 {
-    __mmask16 keep[2], load[2];
-    for (uint32_t half = 0; half < 2; half++) {
-        uint32_t from = half * LANES;
-        uint32_t wide = width <= from ? 0 : width - from < LANES ? width - from : LANES;
-        uint32_t have = lines <= from ? 0 : lines - from < LANES ? lines - from : LANES;
-        keep[half] = (__mmask16)((1u << wide) - 1);
-        load[half] = (__mmask16)((1u << have) - 1);
+    uint32_t low = lines < LANES ? lines : LANES, high = lines - low;
+    __mmask16 load0 = (__mmask16)((1u << low) - 1), load1 = (__mmask16)((1u << high) - 1);
+    if (width > LANES) { /* COLUMNS: two registers */
+        for (uint32_t k = 0; k < depth; k++, panel += width, x += ld) {
+            _mm512_storeu_ps(panel, _mm512_maskz_loadu_ps(load0, x));
+            _mm512_storeu_ps(panel + LANES, _mm512_maskz_loadu_ps(load1, x + low));
+        }
+        return;
     }
-    for (uint32_t k = 0; k < depth; k++, panel += width, x += ld) {
-        _mm512_mask_storeu_ps(panel, keep[0], _mm512_maskz_loadu_ps(load[0], x));
-        if (width > LANES)
-            _mm512_mask_storeu_ps(panel + LANES, keep[1],
-                                  _mm512_maskz_loadu_ps(load[1], x + LANES));
-    }
+    for (uint32_t k = 0; k + 1 < depth; k++, panel += width, x += ld)
+        _mm512_storeu_ps(panel, _mm512_maskz_loadu_ps(load0, x));
+    if (depth)
+        _mm512_mask_storeu_ps(panel, (__mmask16)((1u << width) - 1),
+                              _mm512_maskz_loadu_ps(load0, x));
 }
 
 const GemmIsa gemm_isa_avx512 = {

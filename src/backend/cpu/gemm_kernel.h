@@ -67,16 +67,16 @@ static inline size_t gemm_q8_panel_bytes(uint32_t columns, uint32_t k)
     return (size_t)(k / GEMM_Q8_GROUP) * columns * (2 + GEMM_Q8_GROUP);
 }
 
-/* One product, whatever its entry point. b is op(B) in rows, or NULL and the panels are ready in
- * `packed`, of `type`. */
+/* C = A x the panels in `packed`, of `type`; flags.transpose_b is of no matter. m, n, k > 0. */
 typedef struct {
     GemmFlags flags;
     GemmType type;
     uint32_t m, n, k;
-    const float *a, *b;
+    uint32_t depth; /* of a K block: gemm_depth of the whole product's K */
+    const float *a;
     const void *packed;
     float *c;
-    size_t lda, ldb, ldc;
+    size_t lda, ldc;
 } GemmProduct;
 
 void gemm_run(Pool *pool, void *scratch, const GemmProduct *product);

@@ -120,7 +120,7 @@ void gemm_packed(Pool *pool, void *scratch, GemmType type, bool accumulate, uint
                  uint32_t k, const float *a, size_t lda, const void *packed, float *c, size_t ldc)
 {
     GemmProduct product = {.flags = {.accumulate = accumulate}, .type = type, .m = m, .n = n,
-                           .k = k, .a = a, .lda = lda, .packed = packed, .c = c, .ldc = ldc};
+                           .k = k, .depth = gemm_depth(k), .a = a, .lda = lda, .packed = packed, .c = c, .ldc = ldc};
     if (type == GEMM_Q8_0 && m > 0 && m <= GEMM_Q8_ROWS_MAX && k > 0)
         few_rows(pool, &product);
     else
