@@ -75,8 +75,9 @@ bool fs_lock(const char *path, FsLock *out, Error *err) MUST_CHECK;
 void fs_unlock(FsLock *lock);
 
 /* ---- tests ---- */
-uint64_t fs_call_count(void);                   /* system calls so far */
-void fs_fail_after(int64_t calls, int error_number); /* the next one after `calls` fails; < 0: never */
+uint64_t fs_call_count(void); /* system calls so far */
+/* The next one after `calls` fails with this errno; < 0: never. */
+void fs_fail_after(int64_t calls, int error_number);
 
 /* After `calls` more system calls the process ends with status 137 in place of the next one, and
  * leaves the disk as a crash could (calls < 0: never, and what was noted is forgotten):

@@ -56,9 +56,16 @@ static bool is_same_file(int a, int b)
            left.st_ino == right.st_ino;
 }
 
+/* True when the folder of a change was itself removed, durably: then nothing in it comes back. */
+static bool folder_is_gone(const Change *change)
+{
+    struct stat info;
+    return fstat(change->folder, &info) == 0 && info.st_nlink == 0;
+}
+
 static void restore_file(const Change *change)
 {
-    if (change->kept < 0)
+    if (change->kept < 0 || folder_is_gone(change))
         return;
     int fd = openat(change->folder, change->name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     char bytes[1 << 14];
@@ -97,6 +104,8 @@ static void undo_folder_made(const Change *change)
  * undone next. */
 static void undo_folder_removed(const Change *change)
 {
+    if (folder_is_gone(change))
+        return;
     mkdirat(change->folder, change->name, 0700);
     int again = openat(change->folder, change->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (again < 0)

@@ -77,7 +77,7 @@ static bool read_whole(const Value *v, uint64_t most, uint64_t *out)
 
 static bool read_u32(const Value *v, void *out)
 {
-    uint64_t number;
+    uint64_t number = 0;
     if (!read_whole(v, UINT32_MAX, &number))
         return false;
     *(uint32_t *)out = (uint32_t)number;

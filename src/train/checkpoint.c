@@ -223,9 +223,9 @@ static bool write_state(const Place *place, uint64_t step, const json_t *state, 
         !digest_of_value(kept, digest, err))
         return false;
     auto_json json_t *whole =
-        json_pack("{s:i, s:I, s:s, s:I, s:s, s:s, s:O}", "version", STATE_VERSION, "step", (json_int_t)step,
-                  "file", blob_files[place->which], "bytes", (json_int_t)bytes, "sha256",
-                  blob_digest, "state_sha256", digest, "state", kept);
+        json_pack("{s:i, s:I, s:s, s:I, s:s, s:s, s:O}", "version", STATE_VERSION, "step",
+                  (json_int_t)step, "file", blob_files[place->which], "bytes", (json_int_t)bytes,
+                  "sha256", blob_digest, "state_sha256", digest, "state", kept);
     if (!whole)
         return fail(err, ERR_MEMORY, "no memory for '%s'", place->state);
     return json_write(whole, place->state, err);

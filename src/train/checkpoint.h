@@ -36,7 +36,7 @@ bool checkpoint_save(const char *run_folder, uint64_t step, const json_t *state,
 
 /* The newest valid one; *state is the caller's to json_decref. Those found damaged or unreadable on
  * the way are skipped; their number goes to *damaged (NULL: not wanted), also on failure. Folders
- * without state.json are the traces of crashes and not counted. ERR_NOT_FOUND when none is valid. */
+ * without state.json are the traces of crashes and not counted. ERR_NOT_FOUND: none is valid. */
 bool checkpoint_latest(const char *run_folder, uint64_t *step, json_t **state, uint32_t *damaged,
                        Error *err) MUST_CHECK;
 

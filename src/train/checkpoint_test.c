@@ -33,7 +33,7 @@ static void fill(State *s, uint32_t seed)
 static int make_folder(void **state)
 {
     (void)state;
-    strcpy(run, "/tmp/bastide-run-XXXXXX");
+    snprintf(run, sizeof run, "/tmp/bastide-run-XXXXXX");
     return mkdtemp(run) ? 0 : -1;
 }
 
@@ -167,7 +167,7 @@ static void mismatches_leave_memory_alone(void **state)
     CheckpointBlob blobs[3];
     blobs_of(&got, blobs);
     assert_fails(checkpoint_load(run, 2, blobs, 3, &err), ERR_NOT_FOUND, "step-00000002");
-    assert_fails(checkpoint_load(run, 1, blobs, 2, &err), ERR_FORMAT, "has 3 blobs, this run has 2");
+    assert_fails(checkpoint_load(run, 1, blobs, 2, &err), ERR_FORMAT, "3 blobs, this run has 2");
     blobs[2].count = 76;
     assert_fails(checkpoint_load(run, 1, blobs, 3, &err), ERR_FORMAT, "has 77 of F64");
     blobs[2].count = 77;

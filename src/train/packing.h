@@ -1,10 +1,10 @@
 /* packing.h: samples laid into rows of T tokens, always in the same way.
  *
- * A sample of n ids takes n - 1 positions of a row: at position i the input is ids[i] and the target
- * ids[i + 1] where that is trained, else -1. No target crosses from one sample to another. Per token
- * of a row: its position in its sample, and the index in the row at which its sample starts, which
- * together make attention block-diagonal. The unused tail of a row: id 0, target -1, position 0,
- * start its own index.
+ * A sample of n ids takes n - 1 positions of a row: at position i the input is ids[i] and the
+ * target ids[i + 1] where that is trained, else -1. No target crosses from one sample to another.
+ * Per token of a row: its position in its sample, and the index in the row at which its sample
+ * starts, which together make attention block-diagonal. The unused tail of a row: id 0, target -1,
+ * position 0, start its own index.
  *
  *   row:       a0 a1 a2 b0 b1 b2 b3  0
  *   target:    a1 a2 a3 b1 b2 b3 b4 -1
@@ -13,9 +13,9 @@
  *
  * Each epoch takes every piece (a sample, or a part of one too long) once, in an order that is a
  * function of (seed, epoch). A row begins with the first piece not yet placed and goes on with the
- * longest that fits among the next PACKING_AHEAD in order. What was placed ahead of its turn is part
- * of the cursor, so a cursor is the whole state: rows from it on are always the same. A row never
- * holds two epochs.
+ * longest that fits among the next PACKING_AHEAD in order. What was placed ahead of its turn is
+ * part of the cursor, so a cursor is the whole state: rows from it on are always the same. A row
+ * never holds two epochs.
  * packing_next allocates nothing. Threads: a Packer belongs to one thread.
  */
 #pragma once
@@ -80,9 +80,9 @@ PackCursor packing_cursor(const Packer *packer);
 /* ERR_INPUT for a cursor that cannot be one of this data: data or options have changed. */
 bool packing_seek(Packer *packer, PackCursor cursor, Error *err) MUST_CHECK;
 
-/* The other way to feed plain text: the whole set as one text, windows of exactly T tokens at random
- * places, all targets trained, boundaries of samples ignored. Row r of a run is a function of
- * (seed, r) alone: a step s of B rows asks for rows [s * B, (s + 1) * B), in as many calls as it
+/* The other way to feed plain text: the whole set as one text, windows of exactly T tokens at
+ * random places, all targets trained, boundaries of samples ignored. Row r of a run is a function
+ * of (seed, r) alone: a step s of B rows asks for rows [s * B, (s + 1) * B), in as many calls as it
  * likes. ERR_INPUT when the set has no more than T tokens. */
 bool packing_windows(const SampleSet *set, const PackOptions *options, uint64_t first_row,
                      uint32_t rows, const PackRows *out, PackCounts *counts, Error *err) MUST_CHECK;

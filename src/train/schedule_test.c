@@ -2,7 +2,7 @@
  *   linear  get_linear_schedule_with_warmup(10, 100)
  *   cosine  get_cosine_with_min_lr_schedule_with_warmup(10, 100, min_lr_rate=0.1)
  *   wsd     get_wsd_schedule(10 warm-up, 70 stable, 20 decay steps, decay_type="1-sqrt",
- *           min_lr_ratio=0.1); its warm-up starts at the floor there, at 0 here, and is not compared
+ *           min_lr_ratio=0.1); its warm-up starts at the floor there, at 0 here: not compared
  * torch's LambdaLR gives update s the value of step s, from 0. */
 #include "base/test.h"
 #include "train/schedule.h"

@@ -102,8 +102,8 @@ static void flip_all(const char *name, const char *words)
         fputc(text.data[i], file);
         fclose(file);
     }
-    for (size_t size = 0; size < text.size; size++) { /* every truncation */
-        put(name, text.data, size);
+    for (size_t size = text.size; size-- > 0;) { /* every truncation */
+        assert_int_equal(truncate(path, (off_t)size), 0);
         assert_false(manifest_verify(folder, NULL, &report, &err));
     }
     auto_buf Buf longer;
@@ -252,7 +252,9 @@ static void keys_are_guarded(void **state)
     for (size_t i = 0; i < text.size - 1; i++) { /* a damaged key never signs */
         char old = text.data[i];
         text.data[i] = old == 'A' ? 'B' : 'A';
-        assert_ok(fs_write(secret, text.data, text.size, &err));
+        FILE *file = fopen(secret, "r+"); /* not by fs_write: a hundred syncs take long */
+        fwrite(text.data, 1, text.size, file);
+        fclose(file);
         assert_false(signkey_open(keys, &again, &err));
         text.data[i] = old;
     }

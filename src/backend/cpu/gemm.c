@@ -19,13 +19,16 @@
 #include <string.h>
 
 enum {
-    TILE_COLUMNS = 1024,   /* most columns of a tile: bounds the worker's panels of op(B) */
+    TILE_COLUMNS = 768,    /* most columns of a tile: bounds the worker's panels of op(B) */
     BLOCK_ROWS_MAX = 192,  /* of any instruction set */
-    DIRECT_COLUMNS = 256,  /* tiles this narrow read op(A) where it lies: packing would not pay */
+    DIRECT_COLUMNS = 0,  /* tiles this narrow read op(A) where it lies: packing would not pay */
     SMALL_WORK = 1 << 17,  /* multiply-adds: below, a second thread costs more than it brings */
     A_FLOATS = BLOCK_ROWS_MAX * GEMM_KC + GEMM_PACK_SLACK,
     B_FLOATS = TILE_COLUMNS * GEMM_KC + GEMM_PACK_SLACK,
+    WORKER_BYTES = 2 << 20, /* one huge page: scratch in small pages costs a tenth of the speed */
+    WORKERS_LEAST = 2,      /* so much memory that mem_alloc_aligned asks for huge pages */
 };
+static_assert((A_FLOATS + B_FLOATS) * sizeof(float) <= WORKER_BYTES, "a worker's panels fit");
 
 typedef struct {
     const GemmProduct *product;
@@ -179,7 +182,7 @@ static void tile_at_edge(const GemmIsa *isa, uint32_t rows, uint32_t depth, Walk
                          float *c, size_t ldc, bool add, uint32_t columns)
 {
     float edge[GEMM_ROWS_MAX * GEMM_COLUMNS_MAX];
-    isa->tile(rows, depth, a.at, a.row, a.step, b, edge, isa->columns, false);
+    isa->tile(rows, depth, a.at, a.row, a.step, b, b, edge, isa->columns, false);
     for (uint32_t i = 0; i < rows; i++)
         for (uint32_t j = 0; j < columns; j++) {
             float chain = edge[i * isa->columns + j];
@@ -188,19 +191,21 @@ static void tile_at_edge(const GemmIsa *isa, uint32_t rows, uint32_t depth, Walk
 }
 
 static void run_panel(const Tile *t, Walk a, uint32_t row, uint32_t rows, const float *b,
-                      uint32_t column, bool add)
+                      const float *next, uint32_t column, bool add)
 {
     const GemmIsa *isa = t->isa;
     size_t ldc = t->product->ldc;
     float *c = t->product->c + row * ldc + column;
+    size_t step = next == b ? 0 : GEMM_NEXT_STEP * (size_t)t->depth;
     uint32_t columns = t->column_end - column;
     for (uint32_t i = 0; i < rows; i += isa->rows) {
         uint32_t some = min_u32(rows - i, isa->rows);
         if (columns >= isa->columns)
-            isa->tile(some, t->depth, a.at, a.row, a.step, b, c, ldc, add);
+            isa->tile(some, t->depth, a.at, a.row, a.step, b, next, c, ldc, add);
         else
             tile_at_edge(isa, some, t->depth, a, b, c, ldc, add, columns);
         a.at += a.panel;
+        next += step;
         c += isa->rows * ldc;
     }
 }
@@ -213,7 +218,11 @@ static void run_block(const Tile *t, uint32_t row, uint32_t rows)
     for (uint32_t j = t->column; j < t->column_end; j += t->isa->columns) {
         /* With one block of rows a panel is used once: one slot, which stays in the cache. */
         float *slot = t->b_panels + (only ? 0 : (size_t)(j - t->column) * t->depth);
-        run_panel(t, a, row, rows, b_panel(t, j, slot, first), j, add);
+        const float *b = b_panel(t, j, slot, first);
+        bool ready = t->product->packed && t->product->type == GEMM_F32;
+        const float *next = ready ? b + (size_t)t->isa->columns * t->product->k
+                            : first ? b : b + (size_t)t->isa->columns * t->depth;
+        run_panel(t, a, row, rows, b, next, j, add);
     }
 }
 
@@ -221,7 +230,7 @@ static void run_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const Plan *plan = ctx;
     const GemmProduct *p = plan->product;
-    float *mine = plan->scratch + (size_t)worker * (A_FLOATS + B_FLOATS);
+    float *mine = plan->scratch + (size_t)worker * (WORKER_BYTES / sizeof(float));
     Tile t = {.product = p, .isa = plan->isa, .a_panels = mine, .b_panels = mine + A_FLOATS};
     t.row = task % plan->grid_rows * plan->tile_rows;
     t.row_end = min_u32(t.row + plan->tile_rows, p->m);
@@ -263,7 +272,7 @@ static void cut(Plan *plan, uint32_t threads)
             double packing = (columns > DIRECT_COLUMNS ? rows : 0) + (p->packed ? 0 : columns);
             double tile = rows * columns + PACK * packing;
             /* A fifth of a tile more: the wait for a thread that was disturbed. */
-            double time = (parts(across * down, threads) + 0.2) * tile;
+            double time = (parts(across * down, threads) + 0.0) * tile;
             if (best == 0 || time < best) {
                 best = time;
                 plan->tile_rows = high * plan->isa->rows;
@@ -277,7 +286,7 @@ static void cut(Plan *plan, uint32_t threads)
 
 size_t gemm_scratch_bytes(uint32_t threads)
 {
-    return (size_t)threads * (A_FLOATS + B_FLOATS) * sizeof(float);
+    return (size_t)(threads < WORKERS_LEAST ? WORKERS_LEAST : threads) * WORKER_BYTES;
 }
 
 void gemm_run(Pool *pool, void *scratch, const GemmProduct *product)

@@ -43,7 +43,7 @@ INLINE void store_tile(uint32_t rows, __m512 acc[ROWS][2], float *c, size_t ldc,
 
 /* rows is a constant in every use. a_row == 1: A is packed or transposed; else a_step == 1. */
 INLINE void tile_rows(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_step,
-                      const float *b, float *c, size_t ldc, bool add)
+                      const float *b, const float *next, float *c, size_t ldc, bool add)
 {
     __m512 acc[ROWS][2];
 #pragma GCC unroll 14
@@ -56,6 +56,8 @@ INLINE void tile_rows(uint32_t rows, uint32_t depth, const float *a, size_t a_ro
         __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + LANES);
         _mm_prefetch(b + 8 * COLUMNS, _MM_HINT_T0);
         _mm_prefetch(b + 8 * COLUMNS + LANES, _MM_HINT_T0);
+        _mm_prefetch(next, _MM_HINT_T1);
+        next += GEMM_NEXT_STEP;
 #pragma GCC unroll 14
         for (uint32_t i = 0; i < rows; i++) {
             __m512 x = broadcast(a + i * a_row);
@@ -70,32 +72,32 @@ INLINE void tile_rows(uint32_t rows, uint32_t depth, const float *a, size_t a_ro
 
 /* The number of rows and the two ways to walk A become constants here. */
 INLINE void tile_either(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_step,
-                        const float *b, float *c, size_t ldc, bool add)
+                        const float *b, const float *next, float *c, size_t ldc, bool add)
 {
     if (a_row == 1)
-        tile_rows(rows, depth, a, 1, a_step, b, c, ldc, add);
+        tile_rows(rows, depth, a, 1, a_step, b, next, c, ldc, add);
     else
-        tile_rows(rows, depth, a, a_row, 1, b, c, ldc, add);
+        tile_rows(rows, depth, a, a_row, 1, b, next, c, ldc, add);
 }
 
 static void avx512_tile(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_step,
-                        const float *b, float *c, size_t ldc, bool add)
+                        const float *b, const float *next, float *c, size_t ldc, bool add)
 {
     switch (rows) {
-    case 1: tile_either(1, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 2: tile_either(2, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 3: tile_either(3, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 4: tile_either(4, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 5: tile_either(5, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 6: tile_either(6, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 7: tile_either(7, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 8: tile_either(8, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 9: tile_either(9, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 10: tile_either(10, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 11: tile_either(11, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 12: tile_either(12, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 13: tile_either(13, depth, a, a_row, a_step, b, c, ldc, add); break;
-    default: tile_either(14, depth, a, a_row, a_step, b, c, ldc, add); break;
+    case 1: tile_either(1, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 2: tile_either(2, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 3: tile_either(3, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 4: tile_either(4, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 5: tile_either(5, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 6: tile_either(6, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 7: tile_either(7, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 8: tile_either(8, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 9: tile_either(9, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 10: tile_either(10, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 11: tile_either(11, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 12: tile_either(12, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 13: tile_either(13, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    default: tile_either(14, depth, a, a_row, a_step, b, next, c, ldc, add); break;
     }
 }
 

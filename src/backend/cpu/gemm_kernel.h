@@ -19,6 +19,7 @@ enum {
     GEMM_COLUMNS_MAX = 32,
     GEMM_Q8_GROUP = 32,    /* weights that share a scale */
     GEMM_Q8_ROWS_MAX = 4,  /* rows that tile_q8 takes */
+    GEMM_NEXT_STEP = 4,    /* floats of `next` that a tile asks the cache for in one step of k */
     GEMM_PACK_SLACK = 16,  /* floats that a packer may overwrite behind its panel */
 };
 
@@ -29,9 +30,11 @@ typedef struct {
     uint32_t block_rows;    /* rows of op(A) packed at once: block_rows x GEMM_KC stays in L2 */
 
     /* C[rows, columns] = sum over k < depth of A x B, added to C when add. Element (i, k) of A is
-     * a[i * a_row + k * a_step] with a_row == 1 or a_step == 1; b is a panel. 1 <= rows. */
+     * a[i * a_row + k * a_step] with a_row == 1 or a_step == 1; b is a panel. 1 <= rows.
+     * next: memory that will be read soon, GEMM_NEXT_STEP * depth floats of it to be prefetched;
+     * it may point anywhere. */
     void (*tile)(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_step,
-                 const float *b, float *c, size_t ldc, bool add);
+                 const float *b, const float *next, float *c, size_t ldc, bool add);
 
     /* The same on a Q8_0 panel (see gemm_q8_panel_bytes); rows <= GEMM_Q8_ROWS_MAX, a_step == 1,
      * depth a multiple of GEMM_Q8_GROUP. */

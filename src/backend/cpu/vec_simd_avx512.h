@@ -50,9 +50,9 @@ static inline V v_round(V x)
 {
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-static inline V v_exp_scale(V p, V n, V x)
+static inline V v_exp_scale(V p, V n, V x, float low)
 {
-    __mmask16 kept = _mm512_cmp_ps_mask(x, _mm512_set1_ps(VEC_EXP_LOW), _CMP_NLT_UQ);
+    __mmask16 kept = _mm512_cmp_ps_mask(x, _mm512_set1_ps(low), _CMP_NLT_UQ);
     return _mm512_maskz_scalef_ps(kept, p, n);
 }
 static inline V v_inside(V x, V lo, V k, V hi, V other)
