@@ -91,9 +91,9 @@ static void check_include(Tidy *tidy, const TidyFile *file, uint32_t number, con
     char seen[64] = " ";
     if (strcmp(target, "bastide.h") == 0)
         return;
-    if (strcmp(target, "base/test.h") == 0) {
+    if (tidy_starts(target, "base/test")) {
         if (!tidy_is_test(file->path))
-            tidy_report(tidy, file->path, number, "base/test.h is for tests only");
+            tidy_report(tidy, file->path, number, "%s is for tests only", target);
         return;
     }
     if (!target[length] || length + 3 > sizeof seen || strstr(target, "..")) {

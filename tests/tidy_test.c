@@ -229,21 +229,28 @@ static void expect_tree(const TidyFile *files, size_t count, uint32_t offences, 
     tidy_done(&tidy);
 }
 
+#define TEXT_README "# text\n\nMay include: base\nformat.\n"
+#define DATA_README "# data\n\nMay include: base format text store.\n"
+
 static void the_tree_is_looked_at_as_a_whole(void **state)
 {
     (void)state;
-    const TidyFile good[] = {{"src/text/README.md", "", 0}, {"src/text/bpe.c", "", 0},
+    const TidyFile good[] = {{"src/text/README.md", TEXT_README, 0}, {"src/text/bpe.c", "", 0},
                              {"src/text/bpe_merge.c", "", 0}, {"src/text/bpe_test.c", "", 0},
-                             {"tests/README.md", "", 0}, {"src/cli/README.md", "", 0},
+                             {"tests/README.md", "", 0}, {"src/cli/README.md", NULL, 0},
                              {"src/cli/up.c", "", 0}};
-    const TidyFile twice[] = {{"src/text/README.md", "", 0}, {"src/text/x.h", "", 0},
+    const TidyFile twice[] = {{"src/text/README.md", TEXT_README, 0}, {"src/text/x.h", "", 0},
                               {"tests/x.h", "", 0}};
     const TidyFile bare[] = {{"src/text/x.h", "", 0}, {"src/text/y.h", "", 0}};
-    const TidyFile untested[] = {{"src/text/README.md", "", 0}, {"src/text/bpe.c", "", 0},
+    const TidyFile untested[] = {{"src/text/README.md", TEXT_README, 0}, {"src/text/bpe.c", "", 0},
                                  {"src/text/bpe.h", "", 0}, {"src/text/bp_test.c", "", 0}};
-    const TidyFile part[] = {{"src/text/README.md", "", 0}, {"src/text/bpe.c", "", 0},
-                             {"src/data/bp_test.c", "", 0}, {"src/data/README.md", "", 0}};
+    const TidyFile part[] = {{"src/text/README.md", TEXT_README, 0}, {"src/text/bpe.c", "", 0},
+                             {"src/data/bp_test.c", "", 0}, {"src/data/README.md", DATA_README, 0}};
+    const TidyFile liar[] = {{"src/data/README.md", TEXT_README, 0}};
+    const TidyFile mute[] = {{"src/base/README.md", "# base\n", 0}};
     expect_tree(good, 7, 0, "");
+    expect_tree(liar, 1, 1, "data/README.md:1: must say \"May include: base format text store.\"");
+    expect_tree(mute, 1, 1, "src/base/README.md:1: must say \"May include: nothing of ours.\"");
     expect_tree(twice, 3, 1, "tests/x.h:1: the name is taken by src/text/x.h");
     expect_tree(bare, 2, 1, "src/text/README.md:1: missing");
     expect_tree(untested, 4, 1, "src/text/bpe.c:1: no test stands beside it: src/text/bpe_test.c");

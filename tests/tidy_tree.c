@@ -2,6 +2,7 @@
  * folder, pages that agree with tables. See tidy.h. */
 #include "tidy.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const TidyFile *find(const TidyFile *files, size_t count, const char *path)
@@ -91,11 +92,47 @@ static void check_readmes(Tidy *tidy, const TidyFile *files, size_t count)
     }
 }
 
+/* What a README says after "May include:" up to the full stop, as " a b c " with single blanks. */
+static bool stated_layers(const char *text, char *out, size_t room)
+{
+    static const char word[] = "May include:";
+    const char *at = strstr(text, word);
+    size_t size = 0;
+    if (!at)
+        return false;
+    for (at += sizeof word - 1; *at && *at != '.' && size + 3 < room; at++) {
+        bool blank = *at == ' ' || *at == '\n';
+        if (!blank || size == 0 || out[size - 1] != ' ')
+            out[size++] = blank ? ' ' : *at;
+    }
+    if (size && out[size - 1] != ' ')
+        out[size++] = ' ';
+    out[size] = 0;
+    return *at == '.';
+}
+
+/* The README of a layer states the row of its layer. */
+static void check_layers(Tidy *tidy, const TidyFile *files, size_t count)
+{
+    for (const TidyLayer *layer = tidy_layers; layer->folder; layer++) {
+        char path[100], stated[300];
+        const char *want = layer->may_see[1] ? layer->may_see : " nothing of ours ";
+        snprintf(path, sizeof path, "src/%s/README.md", layer->folder);
+        const TidyFile *readme = find(files, count, path);
+        if (!readme || !readme->text)
+            continue;
+        if (!stated_layers(readme->text, stated, sizeof stated) || strcmp(stated, want) != 0)
+            tidy_report(tidy, path, 1, "must say \"May include:%.*s.\", as tidy_tables.c does",
+                        (int)strlen(want) - 1, want);
+    }
+}
+
 void tidy_check_tree(Tidy *tidy, const TidyFile *files, size_t count)
 {
     check_unique(tidy, files, count);
     check_neighbours(tidy, files, count);
     check_readmes(tidy, files, count);
+    check_layers(tidy, files, count);
 }
 
 /* ---- pages against tables ---- */
