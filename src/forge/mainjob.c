@@ -10,7 +10,7 @@
 
 const MainJobSize mainjob_default = {
     .name = "default", .vocab = 8192, .layers = 2, .width = 128, .heads = 4, .kv_heads = 2,
-    .ff_width = 336, .context = 512, .row_tokens = 4096, .pretrain_rate = 3e-3,
+    .ff_width = 352, .context = 512, .row_tokens = 4096, .pretrain_rate = 3e-3,
     .pretrain_epochs = 1, .tokens_most = 700000, .finetune_rate = 3e-3, .finetune_epochs = 2.2,
     .every_text = 5, .omit = 0.15, .decay = 0.1,
 };

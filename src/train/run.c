@@ -89,7 +89,9 @@ bool run_plan(const Model *model, const SampleSet *train, const RunOptions *opti
     out->epochs = out->packing.rows ? (double)rows / (double)out->packing.rows : 0;
     out->tokens = options->windows ? rows * options->trainer.row_tokens
                                    : (uint64_t)(out->epochs * (double)out->packing.tokens);
-    out->flops = (double)rows * (double)out->memory.flops_row;
+    double targets = out->epochs * (double)out->packing.trained;
+    out->flops = out->memory.flops_token * (double)out->tokens +
+                 out->memory.flops_target * (options->windows ? (double)out->tokens : targets);
     return check_memory(&out->memory, options, err);
 }
 
@@ -274,7 +276,7 @@ static bool check_loss(Run *r, double loss, Error *err)
                 (unsigned long long)trainer_steps(r->trainer), r->smooth, r->best);
 }
 
-static void report(Run *r, uint64_t step, double tokens_per_second)
+static void report(Run *r, uint64_t step, const PackCounts *counts, double seconds)
 {
     const RunWatch *w = r->watch;
     double now = clock_seconds() - r->started;
@@ -282,9 +284,10 @@ static void report(Run *r, uint64_t step, double tokens_per_second)
     if (!w || !w->progress)
         return;
     const TrainerMemory *m = trainer_memory(r->trainer);
-    double flops = (double)m->flops_row * tokens_per_second / r->options->trainer.row_tokens;
+    double flops = (m->flops_token * (double)counts->used +
+                    m->flops_target * (double)counts->trained) / seconds;
     ProgressView view = {.step = step, .steps = r->options->steps, .loss = r->smooth,
-                         .tokens_per_second = tokens_per_second,
+                         .tokens_per_second = (double)counts->used / seconds,
                          .peak_share = w->peak_flops > 0 ? flops / w->peak_flops : NAN,
                          .seconds = now,
                          .seconds_left = progress_left(&r->rate, r->options->steps)};
@@ -308,7 +311,7 @@ static bool one_update(Run *r, Error *err)
     if (!events_add(&r->events, EVENT_STEP, done, numbers, 4, NULL, err) ||
         !check_loss(r, step.loss, err))
         return false;
-    report(r, done, speed);
+    report(r, done, &counts, seconds);
     return true;
 }
 
