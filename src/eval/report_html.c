@@ -1,413 +1,452 @@
-/* report_html.c: the page: verdict, tiles, comparison first; evidence below; see report.h.
+/* report_html.c: the page: verdict, tiles and comparison first, evidence below; see report.h.
  *
- * The first screen is for who signs, the rest for who checks. Every text from outside goes through
- * buf_add_html, and the page forbids scripts and the network by its own policy. */
+ * The first screen is for who signs, the rest for who checks. Everything is drawn through
+ * format/plot.h, which escapes every text. Cells of tables live in one arena until the page is
+ * made; a failed piece is an empty cell and is told at the end, once, by `failed`. */
 #include "eval/report.h"
 
 #include "base/clock.h"
-#include "eval/chart.h"
 #include "eval/words.h"
+#include "format/plot.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-static const char style[] =
-    "body{margin:0;background:#f5f7f9;color:#1b2733;font:16px/1.5 system-ui,\"Segoe UI\","
-    "\"DejaVu Sans\",sans-serif}\n"
-    "main{max-width:60rem;margin:0 auto;padding:2rem 1.25rem 4rem}\n"
-    "section,header{background:#fff;border:1px solid #e3e7ec;border-radius:10px;"
-    "padding:1.5rem 1.75rem;margin:0 0 1.25rem}\n"
-    "h1{font-size:1.6rem;line-height:1.3;margin:.3rem 0 .5rem}h2{font-size:1.15rem;margin:0 0 .3rem}"
-    "h3{font-size:1rem;margin:1.2rem 0 .3rem}\n"
-    "p{margin:.3rem 0 .8rem;max-width:46rem}.soft{color:#5b6875}.small{font-size:.875rem}\n"
-    ".verdict{display:inline-block;padding:.1rem .7rem;border-radius:1rem;color:#fff;"
-    "font-weight:600;font-size:.875rem}\n"
-    ".better{background:#2e7d4f}.level{background:#946200}.worse{background:#b3261e}"
-    ".alone{background:#5b6875}\n"
-    ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(10.5rem,1fr));gap:.75rem;"
-    "margin:1.2rem 0 0}\n"
-    ".tile{border:1px solid #e3e7ec;border-radius:8px;padding:.6rem .9rem}"
-    ".tile b{display:block;font-size:1.5rem;line-height:1.25;font-weight:650}"
-    ".tile span{color:#5b6875;font-size:.8125rem;display:block;line-height:1.35}\n"
-    "table{border-collapse:collapse;width:100%;font-size:.9375rem}"
-    "th,td{text-align:left;padding:.35rem .7rem .35rem 0;border-bottom:1px solid #e3e7ec;"
-    "vertical-align:top}th{font-weight:600;color:#5b6875;font-size:.8125rem}\n"
-    "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n"
-    "td{overflow-wrap:anywhere}.right{color:#2e7d4f}.wrong{color:#b3541e}\n"
-    "code,pre{font:.875rem/1.45 ui-monospace,\"DejaVu Sans Mono\",monospace;overflow-wrap:anywhere}"
-    "pre{background:#f5f7f9;border-radius:6px;padding:.8rem 1rem;white-space:pre-wrap}\n"
-    "svg{width:100%;height:auto;display:block;margin:.4rem 0}svg text{font-size:14px}\n"
-    ".pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(22rem,1fr));gap:1.5rem}\n"
-    "details summary{cursor:pointer;color:#1f5fa8;margin:.6rem 0}\n"
-    "@media print{body{background:#fff}section,header{break-inside:avoid;border:0;padding:.5rem 0}}\n";
+enum { CLASS_ROWS_MAX = 200, EXAMPLE_BYTES_MAX = 240, COLUMNS_MAX = 8, TILES_MAX = 12 };
 
-static void open_section(Buf *out, const char *title, const char *lead)
+typedef struct {
+    const EvalReport *report;
+    const EvalFigures *figures;
+    Buf *out;
+    Arena arena;
+    bool failed; /* a piece of text found no memory */
+} Page;
+
+static const char *text(Page *page, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static const char *text(Page *page, const char *format, ...)
 {
-    buf_format(out, "<section>\n<h2>%s</h2>\n", title); /* constants of this file */
-    if (lead)
-        buf_format(out, "<p class=\"soft\">%s</p>\n", lead);
+    char line[512];
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    size_t size = length < 0 ? 0 : (size_t)length < sizeof line ? (size_t)length : sizeof line - 1;
+    const char *copy = arena_copy_text(&page->arena, line, size);
+    page->failed |= !copy;
+    return copy ? copy : "";
 }
 
-static void close_section(Buf *out)
+static const char *count_text(Page *page, uint64_t count)
 {
-    buf_add_text(out, "</section>\n");
+    char number[WORDS_NUMBER_BYTES];
+    return text(page, "%s", words_count(count, number));
 }
 
-static void add_cell(Buf *out, const char *class, const char *text)
+static const char *percent(Page *page, double share)
 {
-    buf_format(out, "<td%s>", class);
-    buf_add_html(out, text ? text : "");
-    buf_add_text(out, "</td>");
+    return text(page, "%.1f %%", 100 * share);
 }
 
-#define NUMBER_CELL " class=\"n\""
+static const char *interval(Page *page, Interval share)
+{
+    return text(page, "[%.1f, %.1f]", 100 * share.low, 100 * share.high);
+}
+
+/* ---- tables ---- */
+
+typedef struct {
+    const char **cells;
+    size_t columns, rows, room;
+} Cells;
+
+static Cells cells_new(Page *page, size_t columns, size_t rows)
+{
+    Cells cells = {.columns = columns, .room = rows};
+    cells.cells = arena_alloc(&page->arena, columns * (rows ? rows : 1), sizeof *cells.cells);
+    page->failed |= !cells.cells;
+    return cells;
+}
+
+static void add_row(Cells *cells, const char *const *row)
+{
+    if (!cells->cells || cells->rows == cells->room)
+        return;
+    memcpy(cells->cells + cells->rows++ * cells->columns, row, cells->columns * sizeof *row);
+}
+
+/* numbers: one letter per column, 'n' for a number, anything else for text. */
+static void draw(Page *page, const char *title, const char *const *heads, const char *numbers,
+                 const Cells *cells)
+{
+    bool is_number[COLUMNS_MAX];
+    for (size_t c = 0; c < cells->columns; c++)
+        is_number[c] = numbers[c] == 'n';
+    if (cells->rows)
+        page_table(page->out, &(PageTable){.title = title, .heads = heads, .is_number = is_number,
+                                           .columns = cells->columns, .rows = cells->rows,
+                                           .cells = cells->cells});
+}
 
 /* ---- first screen ---- */
 
-static void add_tile(Buf *out, const char *value, const char *name)
+typedef struct {
+    PageTile tiles[TILES_MAX];
+    size_t count;
+} Tiles;
+
+static void add_tile(Tiles *tiles, const char *label, const char *value, const char *detail,
+                     PageTone tone)
 {
-    buf_add_text(out, "<div class=\"tile\"><b>");
-    buf_add_html(out, value);
-    buf_add_text(out, "</b><span>");
-    buf_add_html(out, name);
-    buf_add_text(out, "</span></div>\n");
+    if (tiles->count < TILES_MAX)
+        tiles->tiles[tiles->count++] = (PageTile){label, value, detail, tone};
 }
 
-static void add_answer_tiles(Buf *out, const EvalReport *report, const EvalFigures *figures)
+static const PageTone verdict_tones[] = {[VERDICT_BETTER] = PAGE_GOOD,
+                                         [VERDICT_LEVEL] = PAGE_CAUTION,
+                                         [VERDICT_WORSE] = PAGE_BAD, [VERDICT_ALONE] = PAGE_CAUTION};
+
+static void add_accuracy_tiles(Page *page, Tiles *tiles)
 {
-    char text[WORDS_NUMBER_BYTES], interval[WORDS_NUMBER_BYTES], name[160];
-    snprintf(name, sizeof name, "accuracy, 95 %% interval %s",
-             words_interval(figures->interval, interval));
-    add_tile(out, words_percent(figures->accuracy, text), name);
-    if (figures->strongest < report->baseline_count) {
-        const BaselineFigures *rival = &figures->baselines[figures->strongest];
-        snprintf(name, sizeof name, "points against %.60s, interval %s",
-                 report->baselines[figures->strongest].name,
-                 words_interval(rival->difference_interval, interval));
-        add_tile(out, words_points(rival->difference, text), name);
-    }
+    const EvalReport *report = page->report;
+    const EvalFigures *figures = page->figures;
+    add_tile(tiles, "Accuracy", percent(page, figures->accuracy),
+             text(page, "95 %% interval %s", interval(page, figures->interval)), PAGE_PLAIN);
+    if (figures->strongest == report->baseline_count)
+        return;
+    const BaselineFigures *rival = &figures->baselines[figures->strongest];
+    add_tile(tiles, "Against the best baseline",
+             text(page, "%+.1f points", 100 * rival->difference),
+             text(page, "against %s, interval %s", report->baselines[figures->strongest].name,
+                  interval(page, rival->difference_interval)),
+             verdict_tones[figures->verdict]);
+}
+
+static void add_quality_tiles(Page *page, Tiles *tiles)
+{
+    const EvalReport *report = page->report;
+    const EvalFigures *figures = page->figures;
     if (figures->top3 >= 0)
-        add_tile(out, words_percent(figures->top3, text), "right answer among the first three");
-    snprintf(text, sizeof text, "%.2f", figures->macro_f1);
-    add_tile(out, text, "macro F1: every class counts the same");
-    if (figures->calibration_error >= 0)
-        add_tile(out, words_percent(figures->calibration_error, text),
-                 "calibration error: how far stated confidence is from the truth");
-    if (figures->quantised_accuracy >= 0) {
-        char share[WORDS_NUMBER_BYTES];
-        snprintf(name, sizeof name, "accuracy as %.40s, same answer %s of the time",
-                 report->quantised_name ? report->quantised_name : "quantised",
-                 words_percent(figures->quantised_agreement, share));
-        add_tile(out, words_percent(figures->quantised_accuracy, text), name);
+        add_tile(tiles, "Among the first three", percent(page, figures->top3),
+                 "the right answer is one of three offered", PAGE_PLAIN);
+    add_tile(tiles, "Macro F1", text(page, "%.2f", figures->macro_f1),
+             "rare classes count as much as common ones", PAGE_PLAIN);
+    if (figures->calibration_error >= 0) {
+        double error = figures->calibration_error;
+        add_tile(tiles, "Calibration error", percent(page, error),
+                 "between stated confidence and truth",
+                 error < 0.05 ? PAGE_GOOD : error < 0.15 ? PAGE_CAUTION : PAGE_BAD);
     }
+    if (figures->quantised_accuracy >= 0)
+        add_tile(tiles, text(page, "As %s", report->quantised_name ? report->quantised_name
+                                                                   : "quantised"),
+                 percent(page, figures->quantised_accuracy),
+                 text(page, "the same answer in %s of cases",
+                      percent(page, figures->quantised_agreement)), PAGE_PLAIN);
 }
 
-static void add_tiles(Buf *out, const EvalReport *report, const EvalFigures *figures)
+static void add_cost_tiles(Page *page, Tiles *tiles)
 {
-    char text[WORDS_NUMBER_BYTES];
-    buf_add_text(out, "<div class=\"tiles\">\n");
-    if (report->count) {
-        add_answer_tiles(out, report, figures);
-    } else {
-        snprintf(text, sizeof text, "%.2f", report->bits_per_byte);
-        add_tile(out, text, "bits per byte: fewer are better, 8 is chance");
-        snprintf(text, sizeof text, "%.2f", report->bits_per_byte / 8);
-        add_tile(out, text, "of the text's size is what it would compress to");
-    }
+    const EvalReport *report = page->report;
+    char number[WORDS_NUMBER_BYTES];
     if (report->tokens_per_second > 0)
-        add_tile(out, words_count((uint64_t)(report->tokens_per_second + 0.5), text),
-                 "tokens per second in training");
-    if (figures->seconds > 0)
-        add_tile(out, words_seconds(figures->seconds, text), "from data to this page");
-    if (report->joules > 0) {
-        snprintf(text, sizeof text, "%.3g Wh", report->joules / 3600);
-        add_tile(out, text, "energy of the processor, as it counts it");
-    }
-    buf_add_text(out, "</div>\n");
+        add_tile(tiles, "Training speed",
+                 text(page, "%s /s", count_text(page, (uint64_t)(report->tokens_per_second + 0.5))),
+                 "tokens per second", PAGE_PLAIN);
+    if (page->figures->seconds > 0)
+        add_tile(tiles, "Time", text(page, "%s", words_seconds(page->figures->seconds, number)),
+                 "from data to this page", PAGE_PLAIN);
+    if (report->joules > 0)
+        add_tile(tiles, "Energy", text(page, "%.3g Wh", report->joules / 3600),
+                 "of the processor, as it counts it", PAGE_PLAIN);
 }
 
-static void add_header(Buf *out, const EvalReport *report, const EvalFigures *figures)
+static void draw_tiles(Page *page)
 {
-    static const char *const words[] = {"better than the baselines", "level with the baseline",
-                                        "worse than the baseline", "no baseline"};
+    Tiles tiles = {.count = 0};
+    const EvalReport *report = page->report;
+    if (report->count) {
+        add_accuracy_tiles(page, &tiles);
+        add_quality_tiles(page, &tiles);
+    } else {
+        const EvalFigures *figures = page->figures;
+        add_tile(&tiles, "Bits per byte", text(page, "%.3f", report->bits_per_byte),
+                 "fewer are better; 8 is chance", verdict_tones[figures->verdict]);
+        add_tile(&tiles, "Compresses to", percent(page, report->bits_per_byte / 8),
+                 "of the text's size", PAGE_PLAIN);
+    }
+    add_cost_tiles(page, &tiles);
+    page_tiles(page->out, tiles.tiles, tiles.count);
+}
+
+static void draw_head(Page *page)
+{
     char when[21];
-    clock_iso(report->made_at, when);
-    buf_format(out, "<header>\n<span class=\"verdict %s\">%s</span>\n<h1>",
-               verdict_names[figures->verdict], words[figures->verdict]);
-    buf_add_html(out, figures->sentence);
-    buf_add_text(out, "</h1>\n<p>");
-    buf_add_html(out, figures->judgement);
-    buf_add_text(out, "</p>\n<p class=\"soft small\">");
-    buf_add_html(out, report->dataset);
-    buf_format(out, " &middot; %s", when);
-    buf_add_text(out, "</p>\n");
-    add_tiles(out, report, figures);
-    buf_add_text(out, "</header>\n");
+    clock_iso(page->report->made_at, when);
+    page_begin(page->out, page->figures->sentence,
+               text(page, "%s on %s, %.10s", page->report->model, page->report->dataset, when));
+    page_note(page->out, page->figures->judgement);
+    draw_tiles(page);
 }
 
 /* ---- comparison ---- */
 
-static void add_baseline_rows(Buf *out, const EvalReport *report, const EvalFigures *figures)
+static void draw_bars(Page *page)
 {
-    buf_add_text(out, "<table><tr><th>baseline<th class=\"n\">accuracy<th class=\"n\">difference"
-                      "<th class=\"n\">interval<th class=\"n\">McNemar p<th>how</tr>\n");
-    for (uint32_t b = 0; b < report->baseline_count; b++) {
-        const BaselineFigures *figure = &figures->baselines[b];
-        char text[WORDS_NUMBER_BYTES];
-        buf_add_text(out, "<tr>");
-        add_cell(out, "", report->baselines[b].name);
-        add_cell(out, NUMBER_CELL, words_percent(figure->value, text));
-        add_cell(out, NUMBER_CELL, words_points(figure->difference, text));
-        add_cell(out, NUMBER_CELL, words_interval(figure->difference_interval, text));
-        snprintf(text, sizeof text, figure->mcnemar_p < 1e-4 ? "< 0.0001" : "%.4f",
-                 figure->mcnemar_p);
-        add_cell(out, NUMBER_CELL, text);
-        add_cell(out, "", report->baselines[b].note);
-        buf_add_text(out, "</tr>\n");
-    }
-    buf_add_text(out, "</table>\n");
-}
-
-static void add_comparison(Buf *out, const EvalReport *report, const EvalFigures *figures)
-{
-    ChartBar bars[REPORT_BASELINES_MAX + 1];
-    char texts[REPORT_BASELINES_MAX + 1][WORDS_NUMBER_BYTES * 2];
-    double scale = 1;
+    const EvalReport *report = page->report;
+    PlotBar bars[REPORT_BASELINES_MAX + 1];
     for (uint32_t b = 0; b <= report->baseline_count; b++) {
-        const BaselineFigures *figure = b ? &figures->baselines[b - 1] : NULL;
-        double own = report->count ? figures->accuracy : report->bits_per_byte;
-        bars[b] = (ChartBar){.name = b ? report->baselines[b - 1].name : report->model,
-                             .text = texts[b], .value = b ? figure->value : own, .is_main = b == 0};
-        if (report->count) {
-            char share[WORDS_NUMBER_BYTES], interval[WORDS_NUMBER_BYTES];
-            bars[b].interval = b ? figure->interval : figures->interval;
-            snprintf(texts[b], sizeof texts[b], "%s %s", words_percent(bars[b].value, share),
-                     words_interval(bars[b].interval, interval));
-        } else {
-            snprintf(texts[b], sizeof texts[b], "%.3f", bars[b].value);
-            scale = bars[b].value > scale ? bars[b].value : scale;
-        }
+        const BaselineFigures *figure = b ? &page->figures->baselines[b - 1] : NULL;
+        Interval ends = b ? figure->interval : page->figures->interval;
+        double own = report->count ? page->figures->accuracy : report->bits_per_byte;
+        double scale = report->count ? 100 : 1;
+        bars[b] = (PlotBar){.label = b ? report->baselines[b - 1].name : report->model,
+                            .value = scale * (b ? figure->value : own), .low = scale * ends.low,
+                            .high = scale * ends.high};
     }
-    open_section(out, report->count ? "Against the baselines" : "Bits per byte",
-                 report->count ? "All answered the same records, which none had seen. Whiskers are "
-                                 "95 % intervals that know that records of one group are alike."
-                               : "Fewer are better. All predicted the same unseen bytes.");
-    chart_bars(out, "Model and baselines", bars, report->baseline_count + 1, scale,
-               report->count > 0);
-    if (report->count && report->baseline_count)
-        add_baseline_rows(out, report, figures);
-    close_section(out);
+    page_heading(page->out, "Against the baselines");
+    page_paragraph(page->out,
+                   report->count ? "All answered the same records, which none had seen in training. "
+                                   "Whiskers are 95 % intervals that allow for records of one group "
+                                   "being right or wrong together."
+                                 : "All predicted the same bytes, which none had seen in training.");
+    plot_bars(page->out, &(PlotBars){.title = report->count ? "Accuracy, per cent"
+                                                            : "Bits per byte, fewer are better",
+                                     .bars = bars, .count = report->baseline_count + 1,
+                                     .axis_low = 0, .axis_high = report->count ? 100 : 0,
+                                     .decimals = report->count ? 1 : 3});
 }
 
-static void add_curves(Buf *out, const EvalReport *report)
+static void draw_baseline_table(Page *page)
 {
-    if (!report->curve_count)
+    const EvalReport *report = page->report;
+    static const char *const heads[] = {"Baseline", "Accuracy", "Model is ahead by", "95 % interval",
+                                        "McNemar p", "How"};
+    Cells cells = cells_new(page, 6, report->baseline_count);
+    for (uint32_t b = 0; b < report->baseline_count; b++) {
+        const BaselineFigures *figure = &page->figures->baselines[b];
+        const char *p = figure->mcnemar_p < 1e-4 ? "< 0.0001"
+                                                 : text(page, "%.4f", figure->mcnemar_p);
+        add_row(&cells, (const char *[]){report->baselines[b].name, percent(page, figure->value),
+                                         text(page, "%+.1f", 100 * figure->difference),
+                                         interval(page, figure->difference_interval), p,
+                                         report->baselines[b].note});
+    }
+    draw(page, NULL, heads, "tnnnnt", &cells);
+}
+
+static void draw_curves(Page *page)
+{
+    const EvalReport *report = page->report;
+    PlotSeries series[PLOT_SERIES_MAX];
+    size_t count = report->curve_count < PLOT_SERIES_MAX ? report->curve_count : PLOT_SERIES_MAX;
+    if (!count)
         return;
-    open_section(out, "How training went",
-                 "A validation curve that turns upwards while training falls is learning by heart.");
-    chart_lines(out, "Training curves", report->curve_x ? report->curve_x : "step",
-                report->curve_y ? report->curve_y : "loss", report->curves, report->curve_count);
-    close_section(out);
+    for (size_t c = 0; c < count; c++)
+        series[c] = (PlotSeries){report->curves[c].name, report->curves[c].x, report->curves[c].y,
+                                 report->curves[c].count};
+    page_heading(page->out, "How training went");
+    page_paragraph(page->out, "A validation curve that turns upwards while the training curve falls "
+                              "is a model that learns its examples by heart.");
+    plot_lines(page->out, &(PlotLines){.title = "Loss", .series = series, .series_count = count,
+                                       .x_label = report->curve_x ? report->curve_x : "step",
+                                       .y_label = report->curve_y ? report->curve_y : "loss"});
 }
 
 /* ---- where it errs ---- */
 
-static void add_pairs(Buf *out, const EvalReport *report, const EvalFigures *figures)
+static void draw_calibration(Page *page)
 {
-    buf_add_text(out, "<div><h3>Commonest mistakes</h3>\n<table><tr><th>is<th>was filed as"
-                      "<th class=\"n\">times<th class=\"n\">of its class</tr>\n");
-    for (uint32_t p = 0; p < figures->pair_count; p++) {
-        const StatsPair *pair = &figures->pairs[p];
-        char text[WORDS_NUMBER_BYTES];
-        buf_add_text(out, "<tr>");
-        add_cell(out, "", report->labels[pair->actual]);
-        add_cell(out, "", report->labels[pair->predicted]);
-        add_cell(out, NUMBER_CELL, words_count(pair->count, text));
-        add_cell(out, NUMBER_CELL,
-                 words_percent((double)pair->count /
-                               (double)figures->per_class[pair->actual].actual, text));
-        buf_add_text(out, "</tr>\n");
+    PlotBin bins[REPORT_BINS];
+    if (!page->report->probability)
+        return;
+    for (uint32_t b = 0; b < REPORT_BINS; b++) {
+        const StatsBin *bin = &page->figures->bins[b];
+        Interval sure = stats_wilson((uint64_t)(bin->accuracy * (double)bin->count + 0.5),
+                                     bin->count);
+        bins[b] = (PlotBin){.predicted = bin->confidence, .observed = bin->accuracy,
+                            .low = sure.low, .high = sure.high, .count = bin->count};
     }
-    buf_add_text(out, "</table></div>\n");
+    page_heading(page->out, "Can its confidence be trusted?");
+    page_paragraph(page->out, "On the dashed line, what the model is 80 % sure of is right 8 times "
+                              "of 10. Points below the line: it is surer than it should be.");
+    plot_reliability(page->out, "Share of right answers by stated confidence", bins, REPORT_BINS);
 }
 
-static void add_trust(Buf *out, const EvalReport *report, const EvalFigures *figures)
+static void draw_pairs(Page *page)
 {
-    open_section(out, "Can its confidence be trusted?",
-                 "Bars on the dashed line: when it says 80 %, it is right 8 times of 10. Bars below "
-                 "it: the model is surer than it should be.");
-    buf_add_text(out, "<div class=\"pair\"><div>");
-    if (report->probability)
-        chart_calibration(out, "Accuracy by confidence", figures->bins, REPORT_BINS);
-    else
-        buf_add_text(out, "<p>The model gave no probabilities.</p>");
-    buf_add_text(out, "</div>\n");
-    add_pairs(out, report, figures);
-    buf_add_text(out, "</div>\n");
-    close_section(out);
-}
-
-static void add_class_rows(Buf *out, const EvalReport *report, const EvalFigures *figures)
-{
-    buf_format(out, "<details><summary>All %u classes</summary>\n<table><tr><th>%s<th class=\"n\">"
-               "records<th class=\"n\">precision<th class=\"n\">recall<th class=\"n\">F1</tr>\n",
-               report->classes, "class");
-    for (uint32_t c = 0; c < report->classes; c++) {
-        const StatsClass *class = &figures->per_class[c];
-        char text[WORDS_NUMBER_BYTES];
-        const double values[] = {class->precision, class->recall, class->f1};
-        buf_add_text(out, "<tr>");
-        add_cell(out, "", report->labels[c]);
-        add_cell(out, NUMBER_CELL, words_count(class->actual, text));
-        for (int v = 0; v < 3; v++) {
-            snprintf(text, sizeof text, "%.2f", values[v]);
-            add_cell(out, NUMBER_CELL, class->actual + class->predicted ? text : "");
-        }
-        buf_add_text(out, "</tr>\n");
+    static const char *const heads[] = {"Is", "Was answered", "Times", "Of its class"};
+    const EvalReport *report = page->report;
+    Cells cells = cells_new(page, 4, page->figures->pair_count);
+    for (uint32_t p = 0; p < page->figures->pair_count; p++) {
+        const StatsPair *pair = &page->figures->pairs[p];
+        double share = (double)pair->count / (double)page->figures->per_class[pair->actual].actual;
+        add_row(&cells, (const char *[]){report->labels[pair->actual],
+                                         report->labels[pair->predicted],
+                                         count_text(page, pair->count), percent(page, share)});
     }
-    buf_add_text(out, "</table></details>\n");
+    draw(page, "Commonest mistakes", heads, "ttnn", &cells);
 }
 
-static void add_confusion(Buf *out, const EvalReport *report, const EvalFigures *figures)
+static void draw_confusion(Page *page)
 {
+    const EvalFigures *figures = page->figures;
     const char *labels[REPORT_SHOWN_CLASSES + 1];
+    uint32_t side = figures->shown + (figures->shown < page->report->classes);
     for (uint32_t i = 0; i < figures->shown; i++)
-        labels[i] = report->labels[figures->top[i]];
+        labels[i] = page->report->labels[figures->top[i]];
     labels[figures->shown] = "(others)";
-    open_section(out, "What is taken for what",
-                 "The commonest classes. Blue is right, orange is wrong; the darker, the larger the "
-                 "share of the row.");
-    chart_confusion(out, "Confusion matrix", labels, figures->shown + 1, figures->matrix);
-    add_class_rows(out, report, figures);
-    close_section(out);
+    uint64_t counts[(REPORT_SHOWN_CLASSES + 1) * (REPORT_SHOWN_CLASSES + 1)];
+    for (uint32_t r = 0; r < side; r++) { /* without the empty rest when every class is shown */
+        for (uint32_t c = 0; c < side; c++)
+            counts[r * side + c] = figures->matrix[r * (figures->shown + 1) + c];
+    }
+    page_heading(page->out, "What is taken for what");
+    page_paragraph(page->out, "The commonest classes of the test records. The darker a cell, the "
+                              "larger its share of the row; the diagonal is right.");
+    plot_heat(page->out, &(PlotHeat){.title = "Confusion", .row_label = "is",
+                                     .column_label = "was answered", .rows = labels,
+                                     .columns = labels, .row_count = side, .column_count = side,
+                                     .counts = counts});
+    draw_pairs(page);
+}
+
+static void draw_classes(Page *page)
+{
+    static const char *const heads[] = {"Class", "Records", "Precision", "Recall", "F1"};
+    const EvalReport *report = page->report;
+    uint32_t rows = report->classes < CLASS_ROWS_MAX ? report->classes : CLASS_ROWS_MAX;
+    Cells cells = cells_new(page, 5, rows);
+    uint32_t *top = arena_alloc(&page->arena, rows, sizeof *top);
+    page->failed |= !top;
+    uint32_t shown = top ? stats_top_classes(page->figures->per_class, report->classes, top, rows)
+                         : 0;
+    for (uint32_t r = 0; r < shown; r++) {
+        const StatsClass *class = &page->figures->per_class[top[r]];
+        add_row(&cells, (const char *[]){report->labels[top[r]], count_text(page, class->actual),
+                                         text(page, "%.2f", class->precision),
+                                         text(page, "%.2f", class->recall),
+                                         text(page, "%.2f", class->f1)});
+    }
+    page_heading(page->out, "Every class");
+    page_paragraph(page->out, "Precision: of the records answered so, the share that is so. Recall: "
+                              "of the records that are so, the share found. Commonest first.");
+    draw(page, NULL, heads, "tnnnn", &cells);
 }
 
 /* ---- examples ---- */
 
-static void add_example_table(Buf *out, const EvalReport *report, const char *title,
-                              const size_t *which, uint32_t count)
+/* A text short enough for a cell, cut between characters. */
+static const char *cut(Page *page, const char *whole)
 {
-    if (!count)
-        return;
-    buf_format(out, "<h3>%s</h3>\n<table><tr><th>record<th>answer<th>truth<th class=\"n\">"
-               "confidence</tr>\n", title);
+    size_t end = strnlen(whole, EXAMPLE_BYTES_MAX + 1);
+    if (end <= EXAMPLE_BYTES_MAX)
+        return whole;
+    while (end > 0 && ((unsigned char)whole[end] & 0xc0) == 0x80)
+        end--;
+    return text(page, "%.*s \xe2\x80\xa6", (int)end, whole);
+}
+
+static void draw_example_table(Page *page, const char *title, const size_t *which, uint32_t count)
+{
+    static const char *const heads[] = {"Record", "Is", "Was answered", "Confidence"};
+    const EvalReport *report = page->report;
+    Cells cells = cells_new(page, 4, count);
     for (uint32_t k = 0; k < count; k++) {
         size_t i = which[k];
-        char cut[200], share[WORDS_NUMBER_BYTES];
-        bool right = report->predicted[i] == report->actual[i];
-        snprintf(cut, sizeof cut - 8, "%s", report->text[i]);
-        if (strlen(report->text[i]) >= sizeof cut - 8) {
-            size_t end = strlen(cut);
-            while (end && (cut[end] & 0xc0) == 0x80) /* cut between characters */
-                end--;
-            while (end && ((unsigned char)cut[end - 1] & 0x80) )
-                end--;
-            strcpy(cut + end, " \xe2\x80\xa6");
-        }
-        buf_add_text(out, "<tr>");
-        add_cell(out, "", cut);
-        add_cell(out, right ? " class=\"right\"" : " class=\"wrong\"",
-                 report->labels[report->predicted[i]]);
-        add_cell(out, "", report->labels[report->actual[i]]);
-        add_cell(out, NUMBER_CELL,
-                 report->probability
-                     ? words_percent(report->probability[i * report->classes +
-                                                         report->predicted[i]], share)
-                     : "");
-        buf_add_text(out, "</tr>\n");
+        const float *row = report->probability ? report->probability + i * report->classes : NULL;
+        add_row(&cells, (const char *[]){cut(page, report->text[i]),
+                                         report->labels[report->actual[i]],
+                                         report->labels[report->predicted[i]],
+                                         row ? percent(page, row[report->predicted[i]]) : NULL});
     }
-    buf_add_text(out, "</table>\n");
+    draw(page, title, heads, "tttn", &cells);
 }
 
-static void add_examples(Buf *out, const EvalReport *report, const EvalFigures *figures)
+static void draw_examples(Page *page)
 {
-    if (!report->text)
+    const EvalFigures *figures = page->figures;
+    if (!page->report->text)
         return;
-    open_section(out, "Examples", "Drawn by lot from the test records; nobody picked them.");
-    add_example_table(out, report, "Right", figures->right, figures->right_count);
-    add_example_table(out, report, "Wrong", figures->wrong, figures->wrong_count);
-    add_example_table(out, report, "Wrong and surest of itself", figures->sure,
-                      figures->sure_count);
-    close_section(out);
+    page_heading(page->out, "Examples");
+    page_paragraph(page->out, "Drawn by lot from the test records; nobody picked them. The last "
+                              "table holds the mistakes the model was surest of.");
+    draw_example_table(page, "Right", figures->right, figures->right_count);
+    draw_example_table(page, "Wrong", figures->wrong, figures->wrong_count);
+    draw_example_table(page, "Wrong and sure", figures->sure, figures->sure_count);
 }
 
-static void add_samples(Buf *out, const EvalReport *report)
+static void draw_samples(Page *page)
 {
+    static const char *const heads[] = {"Asked", "Written by the model", "Reference"};
+    const EvalReport *report = page->report;
     if (!report->sample_count)
         return;
-    open_section(out, "What it writes", "Texts written by the model, unedited.");
-    buf_add_text(out, "<table><tr><th>asked<th>written<th>reference</tr>\n");
+    Cells cells = cells_new(page, 3, report->sample_count);
     for (size_t s = 0; s < report->sample_count; s++) {
-        buf_add_text(out, "<tr>");
-        add_cell(out, "", report->samples[s].prompt);
-        add_cell(out, "", report->samples[s].output);
-        add_cell(out, "", report->samples[s].reference);
-        buf_add_text(out, "</tr>\n");
+        const EvalSample *sample = &report->samples[s];
+        add_row(&cells, (const char *[]){cut(page, sample->prompt), cut(page, sample->output),
+                                         sample->reference ? cut(page, sample->reference) : NULL});
     }
-    buf_add_text(out, "</table>\n");
-    close_section(out);
+    page_heading(page->out, "What it writes");
+    page_paragraph(page->out, "Texts as the model wrote them.");
+    draw(page, NULL, heads, "ttt", &cells);
 }
 
 /* ---- how it was made ---- */
 
-static void add_fact(Buf *out, const char *name, const char *value)
+static void draw_making(Page *page)
 {
-    if (!value)
-        return;
-    buf_add_text(out, "<tr>");
-    add_cell(out, "", name);
-    buf_add_text(out, "<td><code>");
-    buf_add_html(out, value);
-    buf_add_text(out, "</code></td></tr>\n");
-}
-
-static void add_making(Buf *out, const EvalReport *report, const EvalFigures *figures)
-{
-    char text[WORDS_NUMBER_BYTES], line[160];
-    open_section(out, "How it was made", NULL);
-    buf_add_text(out, "<table>\n");
-    add_fact(out, "dataset", report->dataset);
-    add_fact(out, "dataset digest (SHA-256)", report->dataset_digest);
+    static const char *const heads[] = {"What", "Value"};
+    const EvalReport *report = page->report;
+    const EvalFigures *figures = page->figures;
+    Cells cells = cells_new(page, 2, report->fact_count + report->phase_count + 4);
+    add_row(&cells, (const char *[]){"dataset", report->dataset});
+    if (report->dataset_digest)
+        add_row(&cells, (const char *[]){"dataset digest (SHA-256)", report->dataset_digest});
+    if (report->count)
+        add_row(&cells, (const char *[]){
+                            "test records",
+                            text(page, "%s in %s groups; design effect %.2f; seed %llu",
+                                 count_text(page, report->count), count_text(page, figures->groups),
+                                 figures->design_effect, (unsigned long long)report->seed)});
     for (size_t f = 0; f < report->fact_count; f++)
-        add_fact(out, report->facts[f].name, report->facts[f].value);
-    for (size_t p = 0; p < report->phase_count; p++)
-        add_fact(out, report->phases[p].name, words_seconds(report->phases[p].seconds, text));
-    if (report->count) {
-        char groups[WORDS_NUMBER_BYTES];
-        snprintf(line, sizeof line, "%s in %s groups, design effect %.2f, seed %llu",
-                 words_count(report->count, text), words_count(figures->groups, groups),
-                 figures->design_effect, (unsigned long long)report->seed);
-        add_fact(out, "test records", line);
+        add_row(&cells, (const char *[]){report->facts[f].name, report->facts[f].value});
+    for (size_t p = 0; p < report->phase_count; p++) {
+        char number[WORDS_NUMBER_BYTES];
+        words_seconds(report->phases[p].seconds, number);
+        add_row(&cells, (const char *[]){text(page, "time for %s", report->phases[p].name),
+                                         text(page, "%s", number)});
     }
-    buf_add_text(out, "</table>\n");
-    if (report->command) {
-        buf_add_text(out, "<h3>To make it again</h3>\n<pre>");
-        buf_add_html(out, report->command);
-        buf_add_text(out, "</pre>\n");
-    }
-    close_section(out);
+    if (report->command)
+        add_row(&cells, (const char *[]){"to make it again", report->command});
+    page_heading(page->out, "How it was made");
+    draw(page, NULL, heads, "tt", &cells);
 }
 
 bool report_html(Buf *out, const EvalReport *report, const EvalFigures *figures, Error *err)
 {
-    buf_add_text(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-                      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
-                      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
-                      "style-src 'unsafe-inline'\">\n<title>");
-    buf_add_html(out, report->model);
-    buf_add_text(out, " &middot; evaluation</title>\n<style>\n");
-    buf_add_text(out, style);
-    buf_add_text(out, "</style></head>\n<body><main>\n");
-    add_header(out, report, figures);
-    add_comparison(out, report, figures);
-    add_curves(out, report);
+    Page page = {.report = report, .figures = figures, .out = out};
+    arena_init(&page.arena, REPORT_BYTES_MAX);
+    draw_head(&page);
+    draw_bars(&page);
+    if (report->count)
+        draw_baseline_table(&page);
+    draw_curves(&page);
     if (report->count) {
-        add_trust(out, report, figures);
-        add_confusion(out, report, figures);
-        add_examples(out, report, figures);
+        draw_calibration(&page);
+        draw_confusion(&page);
+        draw_examples(&page);
     }
-    add_samples(out, report);
-    add_making(out, report, figures);
-    buf_add_text(out, "</main></body></html>\n");
+    draw_samples(&page);
+    draw_making(&page);
+    if (report->count)
+        draw_classes(&page);
+    page_end(out, "Every number on this page is in report.json beside it.");
+    arena_done(&page.arena);
+    if (page.failed)
+        return fail(err, ERR_MEMORY, "no memory for report.html");
     return buf_ok(out, "report.html", err);
 }
