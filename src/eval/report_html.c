@@ -121,6 +121,7 @@ static void add_accuracy_tiles(Page *page, Tiles *tiles)
              text(page, "%+.1f points", 100 * rival->difference),
              text(page, "%s than %s, interval %s", verdict_names[figures->verdict],
                   report->baselines[figures->strongest].name,
+             text(page, "against %s, interval %s", report->baselines[figures->strongest].name,
                   interval(page, rival->difference_interval)),
              verdict_tones[figures->verdict]);
 }
