@@ -170,6 +170,7 @@ static void pack_a(const Tile *t, uint32_t row, uint32_t rows)
 typedef struct {
     const float *at;
     size_t row, step, panel; /* strides: of a row, of k, of a panel */
+    uint32_t rows;           /* of a panel */
 } Walk;
 
 /* Packing op(A) does not pay where few columns or rows will read it, unless its walk is hard on
@@ -187,11 +188,13 @@ static Walk walk_a(const Tile *t, uint32_t row, uint32_t rows)
     uint32_t width = t->isa->rows;
     if (!reads_directly(p, t->column_end - t->column)) {
         pack_a(t, row, rows);
-        return (Walk){t->a_panels, 1, width, (size_t)width * t->depth};
+        return (Walk){t->a_panels, 1, width, (size_t)width * t->depth, width};
     }
     if (p->flags.transpose_a)
-        return (Walk){p->a + t->k * p->lda + row, 1, p->lda, width};
-    return (Walk){p->a + row * p->lda + t->k, p->lda, 1, width * p->lda};
+        return (Walk){p->a + t->k * p->lda + row, 1, p->lda, width, width};
+    /* A few rows are split evenly: a last panel of one or two would wait on its own chains. */
+    uint32_t even = parts(rows, parts(rows, width));
+    return (Walk){p->a + row * p->lda + t->k, p->lda, 1, even * p->lda, even};
 }
 
 /* A panel of columns that C does not fill: computed aside, then merged with the same additions. */
@@ -200,11 +203,7 @@ static void tile_at_edge(const GemmIsa *isa, uint32_t rows, uint32_t depth, Walk
 {
     float edge[GEMM_ROWS_MAX * GEMM_COLUMNS_MAX];
     isa->tile(rows, depth, a.at, a.row, a.step, b, b, edge, isa->columns, false);
-    for (uint32_t i = 0; i < rows; i++)
-        for (uint32_t j = 0; j < columns; j++) {
-            float chain = edge[i * isa->columns + j];
-            c[i * ldc + j] = add ? c[i * ldc + j] + chain : chain;
-        }
+    gemm_merge(c, ldc, edge, isa->columns, rows, columns, add);
 }
 
 static void run_panel(const Tile *t, Walk a, uint32_t row, uint32_t rows, uint32_t column)
@@ -215,14 +214,14 @@ static void run_panel(const Tile *t, Walk a, uint32_t row, uint32_t rows, uint32
     float *c = t->product->c + row * ldc + column;
     uint32_t columns = t->column_end - column;
     bool add = t->product->flags.accumulate || t->k > 0;
-    for (uint32_t i = 0; i < rows; i += isa->rows) {
-        uint32_t some = min_u32(rows - i, isa->rows);
+    for (uint32_t i = 0; i < rows; i += a.rows) {
+        uint32_t some = min_u32(rows - i, a.rows);
         if (columns >= isa->columns)
             isa->tile(some, t->depth, a.at, a.row, a.step, b, next, c, ldc, add);
         else
             tile_at_edge(isa, some, t->depth, a, b, c, ldc, add, columns);
         a.at += a.panel;
-        c += isa->rows * ldc;
+        c += a.rows * ldc;
         next += GEMM_NEXT_STEP * (size_t)t->depth;
     }
 }
