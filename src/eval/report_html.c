@@ -119,8 +119,6 @@ static void add_accuracy_tiles(Page *page, Tiles *tiles)
     const BaselineFigures *rival = &figures->baselines[figures->strongest];
     add_tile(tiles, "Against the best baseline",
              text(page, "%+.1f points", 100 * rival->difference),
-             text(page, "%s than %s, interval %s", verdict_names[figures->verdict],
-                  report->baselines[figures->strongest].name,
              text(page, "against %s, interval %s", report->baselines[figures->strongest].name,
                   interval(page, rival->difference_interval)),
              verdict_tones[figures->verdict]);
