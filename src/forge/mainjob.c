@@ -64,6 +64,7 @@ static bool train(State *s, const char *phase, const SampleSet *samples, const S
     double most = tokens_most / o.trainer.row_tokens;
     rows = tokens_most > 0 && rows > most ? most : rows;
     o.steps = rows < 20 ? 20 : (uint64_t)rows;
+    o.evaluate_every = o.steps / 6 + 1;
     RunWatch watch = {.progress = s->job->progress, .user = s->job->user,
                       .peak_flops = s->job->peak_flops, .stop = s->job->stop};
     return run_train(s->model, samples, valid, &o, &watch, out, err);

@@ -70,11 +70,15 @@ static bool add_curve(Writer *w, const char *phase, EventKind kind, const char *
     if (!events_read(log, folder, kind, loss, 1, err))
         return false;
     double *x = arena_alloc(&w->s->arena, log->count, sizeof *x);
-    if (!x)
+    double *y = arena_alloc(&w->s->arena, log->count, sizeof *y);
+    if (!x || !y)
         return fail(err, ERR_MEMORY, "no memory for a curve of %zu points", log->count);
-    for (size_t i = 0; i < log->count; i++)
+    for (size_t i = 0; i < log->count; i++) { /* single updates jump; their running mean tells */
+        bool first = i == 0 || kind == EVENT_EVAL;
         x[i] = (double)log->steps[i];
-    w->curves[index] = (EvalCurve){name, x, log->values, log->count};
+        y[i] = first ? log->values[i] : 0.95 * y[i - 1] + 0.05 * log->values[i];
+    }
+    w->curves[index] = (EvalCurve){name, x, y, log->count};
     w->report.curve_count++;
     return true;
 }
@@ -164,7 +168,9 @@ static bool fill(Writer *w, Error *err)
                                                      s->answers[i].reference};
     add_facts(w);
     if (!add_curve(w, "pretrain", EVENT_STEP, "pretraining", err) ||
-        !add_curve(w, "finetune", EVENT_STEP, "fine-tuning", err))
+        !add_curve(w, "pretrain", EVENT_EVAL, "pretraining, held out", err) ||
+        !add_curve(w, "finetune", EVENT_STEP, "fine-tuning", err) ||
+        !add_curve(w, "finetune", EVENT_EVAL, "fine-tuning, held out", err))
         return false;
     if (s->labelled)
         return add_classification(w, err);

@@ -32,7 +32,7 @@ typedef struct {
 /* A step begins; its predecessor's seconds are kept for the report. sentence NULL: none begins. */
 void mainjob_phase(State *s, const char *name, const char *sentence);
 
-bool mainjob_measure_text(State *s, Error *err);  /* mainjob_text.c: bits per byte of the test split */
+bool mainjob_measure_text(State *s, Error *err);  /* mainjob_text.c: bits per byte, test split */
 bool mainjob_write_report(State *s, Error *err);  /* mainjob_report.c */
 bool mainjob_publish(State *s, Error *err);       /* mainjob_publish.c: sign, register */
 double energy_joules(void);                       /* energy.c: so far, by the machine; 0: unknown */
