@@ -54,25 +54,47 @@ static uint64_t machine_bytes(void)
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_MAX;
 }
 
-static bool check_memory(const TrainerMemory *m, const RunOptions *o, Error *err)
+/* The first setting, tried in the order of what it costs, under which the plan fits. */
+static bool find_fit(const Model *model, const RunOptions *o, uint64_t limit, char *out,
+                     size_t room, Error *err)
 {
+    TrainerOptions trial = o->trainer;
+    TrainerMemory memory;
+    uint32_t unit = o->windows ? o->windows : 1;
+    if (!trial.recompute) {
+        trial.recompute = 1;
+        if (!trainer_plan(model->family, &model->config, &trial, &memory, err))
+            return false;
+        if (memory.total <= limit) {
+            snprintf(out, room, "train.recompute 1");
+            return true;
+        }
+    }
+    for (uint32_t tokens = trial.row_tokens / 2; tokens >= unit && tokens >= 16; tokens /= 2) {
+        trial.row_tokens = tokens / unit * unit;
+        if (!trainer_plan(model->family, &model->config, &trial, &memory, err))
+            return false;
+        if (memory.total <= limit) {
+            snprintf(out, room, "train.recompute %u with train.row_tokens %u", trial.recompute,
+                     trial.row_tokens);
+            return true;
+        }
+    }
+    snprintf(out, room, "a smaller model, or lora.rank");
+    return true;
+}
+
+static bool check_memory(const Model *model, const TrainerMemory *m, const RunOptions *o,
+                         Error *err)
+{
+    char hint[80];
     uint64_t limit = o->memory_limit ? o->memory_limit : machine_bytes() / 10 * 9;
     if (m->total <= limit)
         return true;
-    uint64_t fixed = m->weights + m->gradients + m->optimiser;
-    const char *hint = "a smaller model, or lora.rank";
-    char tokens[80];
-    if (fixed < limit) {
-        double share = (double)(limit - fixed) / (double)m->activations;
-        uint64_t fits = (uint64_t)(share * o->trainer.row_tokens) / 64 * 64;
-        snprintf(tokens, sizeof tokens, o->trainer.recompute ? "train.row_tokens %llu"
-                                                             : "train.recompute 1, or "
-                                                               "train.row_tokens %llu",
-                 (unsigned long long)fits);
-        hint = tokens;
-    }
-    return fail(err, ERR_LIMIT, "this run needs %llu MiB and %llu MiB are allowed; %s would fit",
-                (unsigned long long)m->total >> 20, (unsigned long long)limit >> 20, hint);
+    if (!find_fit(model, o, limit, hint, sizeof hint, err))
+        return false;
+    return fail(err, ERR_LIMIT, "this run needs %.1f MiB and %.1f MiB are allowed; %s would fit",
+                (double)m->total / 1048576, (double)limit / 1048576, hint);
 }
 
 bool run_plan(const Model *model, const SampleSet *train, const RunOptions *options, RunPlan *out,
@@ -86,13 +108,15 @@ bool run_plan(const Model *model, const SampleSet *train, const RunOptions *opti
     out->packing = packing_stats(packer);
     packing_free(packer);
     uint64_t rows = options->steps * options->rows;
-    out->epochs = out->packing.rows ? (double)rows / (double)out->packing.rows : 0;
+    out->epochs = (double)rows / (double)out->packing.rows;
+    if (options->windows)
+        out->epochs = (double)rows * options->trainer.row_tokens / (double)train->used;
     out->tokens = options->windows ? rows * options->trainer.row_tokens
                                    : (uint64_t)(out->epochs * (double)out->packing.tokens);
     double targets = out->epochs * (double)out->packing.trained;
     out->flops = out->memory.flops_token * (double)out->tokens +
                  out->memory.flops_target * (options->windows ? (double)out->tokens : targets);
-    return check_memory(&out->memory, options, err);
+    return check_memory(model, &out->memory, options, err);
 }
 
 /* ---- the folder ---- */
@@ -107,12 +131,14 @@ static bool describe(const Run *r, const Model *model, Buf *out, Error *err)
                "\"steps\":%llu,\"rows\":%u,\"row_tokens\":%u,\"schedule\":\"%s\",\"rate\":%.17g,"
                "\"warmup_share\":%.17g,\"floor_share\":%.17g,\"decay_share\":%.17g,"
                "\"beta1\":%.9g,\"beta2\":%.9g,\"eps\":%.9g,\"decay\":%.9g,\"clip\":%.9g,"
-               "\"lora_rank\":%u,\"recompute\":%u,\"windows\":%s,",
+               "\"lora_rank\":%u,\"lora_alpha\":%.9g,\"lora_targets\":\"%s\",\"recompute\":%u,"
+               "\"windows\":%u,",
                o->phase, o->data_digest, (unsigned long long)o->seed,
                (unsigned long long)o->steps, o->rows, t->row_tokens, o->schedule, o->rate,
                o->warmup_share, o->floor_share, o->decay_share, (double)t->beta1,
                (double)t->beta2, (double)t->eps, (double)t->decay, (double)t->clip, t->lora_rank,
-               t->recompute, o->windows ? "true" : "false");
+               (double)t->lora_alpha, t->lora_rank ? t->lora_targets : "", t->recompute,
+               o->windows);
     buf_format(out,
                "\"family\":\"%s\",\"layers\":%u,\"width\":%u,\"heads\":%u,\"kv_heads\":%u,"
                "\"head_width\":%u,\"ff_width\":%u,\"vocab\":%u,\"tied\":%s}\n",
@@ -218,49 +244,105 @@ static bool restore(Run *r, Error *err)
 
 /* ---- the loop ---- */
 
+/* Windows lie side by side in a row as documents do: each sees itself alone. */
+static void join_windows(const RunOptions *o, PackRows *rows)
+{
+    uint32_t t = o->trainer.row_tokens;
+    for (uint64_t i = 0; i < (uint64_t)o->rows * t; i++)
+        rows->starts[i] = (int32_t)(i % t / o->windows * o->windows);
+}
+
 static bool fill_batch(Run *r, TrainBatch *batch, PackCounts *counts, Error *err)
 {
     const RunOptions *o = r->options;
+    uint32_t per_row = o->windows ? o->trainer.row_tokens / o->windows : 1;
     PackOptions pack = pack_options(o);
-    uint64_t first = trainer_steps(r->trainer) * o->rows;
+    pack.row_tokens = o->windows;
+    uint64_t first = trainer_steps(r->trainer) * o->rows * per_row;
     if (!o->windows)
         packing_next(r->packer, o->rows, &r->rows, counts);
-    else if (!packing_windows(r->train, &pack, first, o->rows, &r->rows, counts, err))
+    else if (!packing_windows(r->train, &pack, first, o->rows * per_row, &r->rows, counts, err))
         return false;
+    else
+        join_windows(o, &r->rows);
     *batch = (TrainBatch){o->rows, o->trainer.row_tokens, r->rows.ids, r->rows.positions,
                           r->rows.starts, r->rows.targets, counts->trained};
     return true;
 }
 
-/* Mean loss over the whole validation set: one epoch of rows in order. */
-static bool evaluate(Run *r, double *out, Error *err)
+/* One row of validation in windows mode: the text from `at` on, every window but the first token of
+ * the text a target once; behind the text padding. Returns the targets. */
+static uint64_t fill_text(const Run *r, uint64_t at)
+{
+    const SampleSet *set = r->valid;
+    uint32_t t = r->options->trainer.row_tokens, window = r->options->windows;
+    uint64_t targets = 0;
+    for (uint32_t i = 0; i < t; i++) {
+        bool inside = at + i + 1 < set->used;
+        r->rows.ids[i] = inside ? (int32_t)(set->tokens[at + i] & ~SAMPLE_TRAINED) : 0;
+        r->rows.targets[i] = inside ? (int32_t)(set->tokens[at + i + 1] & ~SAMPLE_TRAINED) : -1;
+        r->rows.positions[i] = (int32_t)(i % window);
+        r->rows.starts[i] = (int32_t)(i / window * window);
+        targets += inside;
+    }
+    return targets;
+}
+
+static bool add_losses(Run *r, uint64_t targets, double *total, Error *err)
+{
+    double sum;
+    TrainBatch batch = {1, r->options->trainer.row_tokens, r->rows.ids, r->rows.positions,
+                        r->rows.starts, r->rows.targets, targets};
+    if (!trainer_loss(r->trainer, &batch, &sum, err))
+        return false;
+    *total += sum;
+    return true;
+}
+
+/* Sum of losses and number of targets of the whole validation text, window after window. */
+static bool measure_text(Run *r, double *total, uint64_t *trained, Error *err)
+{
+    for (uint64_t at = 0; at + 1 < r->valid->used; at += r->options->trainer.row_tokens) {
+        uint64_t targets = fill_text(r, at);
+        if (!add_losses(r, targets, total, err))
+            return false;
+        *trained += targets;
+    }
+    return true;
+}
+
+/* The same of one epoch of packed rows. */
+static bool measure_samples(Run *r, double *total, uint64_t *trained, Error *err)
 {
     Packer *packer;
     PackOptions pack = pack_options(r->options);
     pack.too_long = pack.too_long == PACK_REFUSE ? PACK_TRUNCATE : pack.too_long;
+    if (!packing_new(&packer, r->valid, &pack, err))
+        return false;
+    bool ok = true;
+    for (uint64_t i = packing_stats(packer).rows; i > 0 && ok; i--) {
+        PackCounts counts;
+        packing_next(packer, 1, &r->rows, &counts);
+        ok = add_losses(r, counts.trained, total, err);
+        *trained += counts.trained;
+    }
+    packing_free(packer);
+    return ok;
+}
+
+/* Mean loss over the whole validation set. */
+static bool evaluate(Run *r, double *out, Error *err)
+{
+    double total = 0;
+    uint64_t trained = 0;
     *out = NAN;
     if (!r->valid || r->valid->count == 0)
         return true;
-    if (!packing_new(&packer, r->valid, &pack, err))
+    if (!(r->options->windows ? measure_text : measure_samples)(r, &total, &trained, err))
         return false;
-    double total = 0;
-    uint64_t trained = 0, rows = packing_stats(packer).rows;
-    bool ok = true;
-    for (uint64_t i = 0; i < rows && ok; i++) {
-        PackCounts counts;
-        double sum;
-        packing_next(packer, 1, &r->rows, &counts);
-        TrainBatch batch = {1, r->options->trainer.row_tokens, r->rows.ids, r->rows.positions,
-                            r->rows.starts, r->rows.targets, counts.trained};
-        ok = trainer_loss(r->trainer, &batch, &sum, err);
-        total += ok ? sum : 0;
-        trained += counts.trained;
-    }
-    packing_free(packer);
     *out = trained ? total / (double)trained : NAN;
     EventNumber number = {"loss", *out};
-    return ok && events_add(&r->events, EVENT_EVAL, trainer_steps(r->trainer), &number, 1, NULL,
-                            err);
+    return events_add(&r->events, EVENT_EVAL, trainer_steps(r->trainer), &number, 1, NULL, err);
 }
 
 /* A run explodes when its smoothed loss climbs far above the best it had. */
@@ -365,6 +447,10 @@ static bool check_options(Run *r, Error *err)
         return fail(err, ERR_INPUT, "schedule '%.40s' is not known", o->schedule);
     if (o->rows == 0 || o->steps == 0)
         return fail(err, ERR_INPUT, "a run needs at least 1 row per update and 1 update");
+    if (o->windows && (o->trainer.row_tokens % o->windows || r->train->used <= o->windows))
+        return fail(err, ERR_INPUT, "windows of %u tokens: a row of %u must hold whole ones, and the "
+                                    "text, of %llu tokens, more than one",
+                    o->windows, o->trainer.row_tokens, (unsigned long long)r->train->used);
     r->schedule = (Schedule){.row = row, .peak = o->rate, .steps = o->steps,
                              .warmup = (uint64_t)(o->warmup_share * (double)o->steps + 0.5),
                              .floor_share = o->floor_share, .decay_share = o->decay_share};

@@ -26,7 +26,8 @@ typedef struct {
     const char *data_digest;      /* hexadecimal; a resumed run must have the same */
     TrainerOptions trainer;       /* row_tokens included */
     PackLong too_long;
-    bool windows;                 /* contiguous windows instead of packed samples */
+    uint32_t windows;             /* 0: packed samples; else the set as one text, in windows of so
+                                   * many tokens at random places, row_tokens / windows in a row */
     uint32_t rows;                /* per update */
     uint64_t steps;               /* updates */
     const char *schedule;         /* a row of schedule_rows */
