@@ -83,17 +83,17 @@ static bool take_option(ServeOptions *o, const char *name, const char *value, Er
     else if (strcmp(name, "--key") == 0)
         o->key_file = value;
     else if (strcmp(name, "--wait") == 0)
-        o->wait_seconds = atof(value);
+        o->wait_seconds = strtod(value, NULL);
     else if (strcmp(name, "--drain") == 0)
-        o->drain_seconds = atof(value);
+        o->drain_seconds = strtod(value, NULL);
     else if (strcmp(name, "--watchdog") == 0)
-        o->progress_seconds = atof(value);
+        o->progress_seconds = strtod(value, NULL);
     else if (strcmp(name, "--host") == 0)
         o->host = value;
     else if (strcmp(name, "--sequences") == 0)
-        o->engine.sequences_max = (uint32_t)atoi(value);
+        o->engine.sequences_max = (uint32_t)strtol(value, NULL, 10);
     else if (strcmp(name, "--jobs") == 0)
-        o->jobs_max = (uint32_t)atoi(value);
+        o->jobs_max = (uint32_t)strtol(value, NULL, 10);
     else
         return fail(err, ERR_INPUT, "unknown option '%s'", name);
     return true;
