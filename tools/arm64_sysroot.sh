@@ -10,7 +10,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 
-wanted=$(sed -n 's/^\(build\|test\)[[:space:]]*\(lib.*-dev\)$/\2/p' "$root/tools/packages.txt" | sort)
+wanted=$(awk '$1 ~ /^(build|test)$/ && $2 ~ /^lib.*-dev$/ { print $2 }' "$root/tools/packages.txt")
 if [ -f "$folder/cross.ini" ] && [ "$(cat "$folder/made-from" 2>/dev/null)" = "$wanted" ]; then
     exit 0
 fi
@@ -45,7 +45,8 @@ pkgconfig = 'pkg-config'
 exe_wrapper = ['qemu-aarch64', '-L', '$folder']
 
 [built-in options]
-c_link_args = ['-Wl,-rpath-link,$folder/usr/lib/aarch64-linux-gnu', '-Wl,-rpath-link,$folder/lib/aarch64-linux-gnu']
+c_link_args = ['-Wl,-rpath-link,$folder/usr/lib/aarch64-linux-gnu',
+               '-Wl,-rpath-link,$folder/lib/aarch64-linux-gnu']
 
 [properties]
 sys_root = '$folder'

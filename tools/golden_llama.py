@@ -29,7 +29,7 @@ SINGLE_TOKENS, PROMPT_TOKENS, ANSWER_TOKENS = 16, 6, 24
 ADAMW = dict(lr=3e-3, betas=(0.9, 0.95), eps=1e-8)
 DECAY, CLIP, STEPS = 0.1, 1.0, 10
 
-# name, class, configuration, stored type, gradients kept (all of them, or names that contain a word)
+# name, class, configuration, stored type, gradients kept (all, or of names with this word)
 CASES = [
     ("tied", LlamaForCausalLM,
      lambda: LlamaConfig(**SHAPE, tie_word_embeddings=True, rope_theta=10000.0), torch.float32, ""),
@@ -139,18 +139,19 @@ def adamw_case(model, batch, mask, out):
 
 
 def config_json(name, model):
-    """As transformers 5 writes it, but for one case as transformers 4 did: both are in the field."""
+    """As transformers 5 writes it, and once as transformers 4 did: both are in the field."""
     config = model.config.to_dict()
     for key in ("transformers_version", "_name_or_path", "attn_implementation",
                 "_attn_implementation", "dtype", "torch_dtype", "output_hidden_states",
-                "return_dict", "chunk_size_feed_forward", "id2label", "label2id", "is_encoder_decoder",
-                "output_attentions", "problem_type"):
+                "return_dict", "chunk_size_feed_forward", "id2label", "label2id",
+                "is_encoder_decoder", "output_attentions", "problem_type"):
         config.pop(key, None)
     if name == "tied":
         parameters = config.pop("rope_parameters", None)
         config["rope_theta"] = parameters["rope_theta"] if parameters else config["rope_theta"]
         config["rope_scaling"] = None
-    return json.dumps(dict(config, architectures=[type(model).__name__]), indent=2, sort_keys=True) + "\n"
+    config["architectures"] = [type(model).__name__]
+    return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
 
 def make(name, kind, config, dtype, kept, seed):

@@ -18,7 +18,7 @@ need_disk() {
     local free
     free=$(df -Pm "$1" | awk 'NR == 2 { print $4 }')
     [ "$free" -ge "$2" ] ||
-        die "$1 has $free MiB free, $2 MiB are needed: free some space, or put the clone on another disk."
+        die "$1 has $free MiB free, $2 MiB are needed: make room, or use another disk."
 }
 
 need_machine() {
@@ -80,7 +80,9 @@ update_catalogue() {
 
 # Why apt failed, as the end of a sentence, from its log.
 apt_reason() {
-    if grep -qE 'Temporary failure resolving|Could not (connect|resolve)|Network is unreachable|Connection (failed|timed out)|Unable to connect' "$1"; then
+    local network='Temporary failure|Could not (connect|resolve)|Network is unreachable'
+    network="$network|Connection (failed|timed out|refused)|Unable to connect"
+    if grep -qE "$network" "$1"; then
         printf 'the package server cannot be reached: check the network, or the proxy in /etc/apt'
     elif grep -qE 'No space left|enough free space' "$1"; then
         printf 'the disk is full'
@@ -102,8 +104,8 @@ install_packages() {
     missing=$(packages_missing "$@" | tr '\n' ' ')
     [ -n "$missing" ] || return 0
     if ! can_be_root; then
-        install_problem="these packages are missing and neither root nor sudo is at hand to install \
-them: ${missing% }. As root: apt-get install ${missing% }"
+        install_problem="packages are missing, and neither root nor sudo is at hand."
+        install_problem+=" As root: apt-get install ${missing% }"
         return 1
     fi
     say "Installing from the distribution's packages: ${missing% }"

@@ -1,12 +1,12 @@
-/* fs.c: see fs.h. Every system call is preceded by fault(), which counts it and may fail it. */
+/* fs.c: see fs.h. Every system call is preceded by fault_due(), which counts it and may fail it. */
 #include "base/fs.h"
 
+#include "base/fs_fault.h"
 #include "base/mem.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,33 +15,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-
-static _Atomic uint64_t calls;
-static _Atomic int64_t fail_countdown = -1;
-static _Atomic int fail_errno = EIO;
-
-uint64_t fs_call_count(void)
-{
-    return atomic_load(&calls);
-}
-
-void fs_fail_after(int64_t count, int error_number)
-{
-    atomic_store(&fail_errno, error_number);
-    atomic_store(&fail_countdown, count);
-}
-
-/* True when this call must fail; errno is then set. */
-static bool fault(void)
-{
-    atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
-    if (atomic_load_explicit(&fail_countdown, memory_order_relaxed) < 0)
-        return false;
-    if (atomic_fetch_sub(&fail_countdown, 1) != 0)
-        return false;
-    errno = atomic_load(&fail_errno);
-    return true;
-}
 
 static bool fail_path(Error *err, const char *verb, const char *path)
 {
@@ -52,17 +25,12 @@ static bool fail_path(Error *err, const char *verb, const char *path)
     return fail(err, code, "cannot %s '%s': %s", verb, path, strerror(number));
 }
 
-static int open_file(const char *path, int flags, mode_t mode)
-{
-    return fault() ? -1 : open(path, flags | O_CLOEXEC, mode);
-}
-
 /* Writes all bytes, going on after interruptions and short writes. */
 static bool write_all(int fd, const void *bytes, size_t size)
 {
     const char *at = bytes;
     while (size) {
-        ssize_t done = fault() ? -1 : write(fd, at, size < (1u << 30) ? size : 1u << 30);
+        ssize_t done = fault_due() ? -1 : write(fd, at, size < (1u << 30) ? size : 1u << 30);
         if (done < 0 && errno == EINTR)
             continue;
         if (done < 0)
@@ -75,7 +43,7 @@ static bool write_all(int fd, const void *bytes, size_t size)
 
 bool fs_read(const char *path, Buf *out, Error *err)
 {
-    int fd = open_file(path, O_RDONLY, 0);
+    int fd = fault_open(path, O_RDONLY, 0);
     if (fd < 0)
         return fail_path(err, "open", path);
     size_t start = out->size;
@@ -85,7 +53,7 @@ bool fs_read(const char *path, Buf *out, Error *err)
         size_t room = out->limit - out->size;
         size_t want = room < STEP ? room + 1 : STEP;
         char step[STEP];
-        ssize_t got = fault() ? -1 : read(fd, step, want);
+        ssize_t got = fault_due() ? -1 : read(fd, step, want);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -122,11 +90,11 @@ bool fs_write(const char *path, const void *bytes, size_t size, Error *err)
 
 bool fs_map(const char *path, FsMap *out, Error *err)
 {
-    int fd = open_file(path, O_RDONLY, 0);
+    int fd = fault_open(path, O_RDONLY, 0);
     if (fd < 0)
         return fail_path(err, "open", path);
     struct stat info;
-    if (fault() || fstat(fd, &info) != 0) {
+    if (fault_due() || fstat(fd, &info) != 0) {
         fail_path(err, "inspect", path);
         close(fd);
         return false;
@@ -140,7 +108,7 @@ bool fs_map(const char *path, FsMap *out, Error *err)
         *out = (FsMap){(const uint8_t *)"", 0};
         return true;
     }
-    void *data = fault() ? MAP_FAILED
+    void *data = fault_due() ? MAP_FAILED
                          : mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED)
         fail_path(err, "map", path);
@@ -168,7 +136,7 @@ bool fs_writer_open(FsWriter *w, const char *path, Error *err)
     if (snprintf(w->path, sizeof w->path, "%s", path) >= (int)sizeof w->path)
         return fail(err, ERR_LIMIT, "path of %zu bytes is too long", strlen(path));
     snprintf(w->temporary, sizeof w->temporary, "%s.tmp-%ld", w->path, (long)getpid());
-    w->fd = open_file(w->temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    w->fd = fault_open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     return w->fd >= 0 || fail_path(err, "create", w->temporary);
 }
 
@@ -222,7 +190,7 @@ bool fs_writer_commit(FsWriter *w, Error *err)
 {
     if (!writer_flush(w, err))
         return false;
-    bool synced = !fault() && fsync(w->fd) == 0;
+    bool synced = fault_sync(w->fd, false) == 0;
     if (!synced) {
         fail_path(err, "sync", w->path);
         fs_writer_abandon(w);
@@ -230,7 +198,7 @@ bool fs_writer_commit(FsWriter *w, Error *err)
     }
     int fd = w->fd;
     w->fd = -1;
-    if (fault() || close(fd) != 0 || fault() || rename(w->temporary, w->path) != 0) {
+    if (fault_due() || fault_close(fd) != 0 || fault_rename(w->temporary, w->path) != 0) {
         fail_path(err, "replace", w->path);
         unlink(w->temporary);
         return false;
@@ -242,7 +210,7 @@ void fs_writer_abandon(FsWriter *w)
 {
     if (w->fd < 0)
         return;
-    close(w->fd);
+    fault_close(w->fd);
     w->fd = -1;
     unlink(w->temporary);
 }
@@ -254,15 +222,21 @@ bool fs_log_open(FsLog *log, const char *path, Error *err)
     log->fd = -1;
     if (snprintf(log->path, sizeof log->path, "%s", path) >= (int)sizeof log->path)
         return fail(err, ERR_LIMIT, "path of %zu bytes is too long", strlen(path));
-    log->fd = open_file(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
-    return log->fd >= 0 || fail_path(err, "open", path);
+    bool created = !fs_exists(path);
+    log->fd = fault_open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (log->fd < 0)
+        return fail_path(err, "open", path);
+    if (!created || sync_parent(path, err))
+        return true;
+    fs_log_close(log); /* a log that a crash can take away whole keeps no promise of its lines */
+    return false;
 }
 
 bool fs_log_append(FsLog *log, const void *bytes, size_t size, bool sync, Error *err)
 {
     if (!write_all(log->fd, bytes, size))
         return fail_path(err, "append to", log->path);
-    if (sync && (fault() || fdatasync(log->fd) != 0))
+    if (sync && fault_sync(log->fd, true) != 0)
         return fail_path(err, "sync", log->path);
     return true;
 }
@@ -270,7 +244,7 @@ bool fs_log_append(FsLog *log, const void *bytes, size_t size, bool sync, Error 
 void fs_log_close(FsLog *log)
 {
     if (log->fd >= 0)
-        close(log->fd);
+        fault_close(log->fd);
     log->fd = -1;
 }
 
@@ -287,8 +261,12 @@ bool fs_make_dirs(const char *path, Error *err)
             continue;
         memcpy(part, path, i);
         part[i] = 0;
-        if ((fault() || mkdir(part, 0700) != 0) && errno != EEXIST)
+        if (fault_mkdir(part) == 0) {
+            if (!sync_parent(part, err))
+                return false;
+        } else if (errno != EEXIST) {
             return fail_path(err, "create folder", part);
+        }
     }
     return fs_is_dir(path) || fail(err, ERR_CONFLICT, "'%s' exists and is not a folder", path);
 }
@@ -313,7 +291,7 @@ int64_t fs_size(const char *path)
 
 bool fs_remove(const char *path, Error *err)
 {
-    if ((fault() || unlink(path) != 0) && errno != ENOENT)
+    if (fault_unlink(path) != 0 && errno != ENOENT)
         return fail_path(err, "remove", path);
     return true;
 }
@@ -335,24 +313,24 @@ bool fs_remove_tree(const char *path, Error *err)
         return true;
     if (!fs_list(path, remove_entry, (void *)(uintptr_t)path, err))
         return false;
-    if (fault() || rmdir(path) != 0)
+    if (fault_rmdir(path) != 0)
         return fail_path(err, "remove folder", path);
     return true;
 }
 
 bool fs_rename_dir(const char *from, const char *to, Error *err)
 {
-    if (fault() || rename(from, to) != 0)
+    if (fault_rename(from, to) != 0)
         return fail_path(err, "rename to", to);
     return sync_parent(to, err);
 }
 
 bool fs_sync_dir(const char *path, Error *err)
 {
-    int fd = open_file(path, O_RDONLY | O_DIRECTORY, 0);
+    int fd = fault_open(path, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0)
         return fail_path(err, "open folder", path);
-    bool ok = !fault() && fsync(fd) == 0;
+    bool ok = fault_sync(fd, false) == 0;
     if (!ok)
         fail_path(err, "sync folder", path);
     close(fd);
@@ -362,7 +340,7 @@ bool fs_sync_dir(const char *path, Error *err)
 bool fs_free_bytes(const char *path, uint64_t *out, Error *err)
 {
     struct statvfs info;
-    if (fault() || statvfs(path, &info) != 0)
+    if (fault_due() || statvfs(path, &info) != 0)
         return fail_path(err, "inspect the disk of", path);
     *out = (uint64_t)info.f_bavail * info.f_frsize;
     return true;
@@ -382,7 +360,7 @@ bool fs_list(const char *path, bool (*each)(void *user, const char *name, Error 
              Error *err)
 {
     struct dirent **names = NULL;
-    int count = fault() ? -1 : scandir(path, &names, skip_dots, by_bytes);
+    int count = fault_due() ? -1 : scandir(path, &names, skip_dots, by_bytes);
     if (count < 0)
         return fail_path(err, "list", path);
     bool ok = true;
@@ -408,10 +386,10 @@ bool fs_join(char *out, size_t room, const char *folder, const char *name, Error
 
 bool fs_lock(const char *path, FsLock *out, Error *err)
 {
-    int fd = open_file(path, O_RDWR | O_CREAT, 0600);
+    int fd = fault_open(path, O_RDWR | O_CREAT, 0600);
     if (fd < 0)
         return fail_path(err, "open lock", path);
-    if (fault() || flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (fault_due() || flock(fd, LOCK_EX | LOCK_NB) != 0) {
         char holder[32] = "unknown";
         ssize_t got = errno == EWOULDBLOCK ? pread(fd, holder, sizeof holder - 1, 0) : -1;
         close(fd);
@@ -423,7 +401,7 @@ bool fs_lock(const char *path, FsLock *out, Error *err)
     }
     char text[32];
     int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    if (fault() || ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)length, 0) != length) {
+    if (fault_due() || ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)length, 0) != length) {
         fail_path(err, "write lock", path);
         close(fd);
         return false;

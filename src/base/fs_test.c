@@ -10,7 +10,7 @@ static char folder[64];
 static int make_folder(void **state)
 {
     (void)state;
-    strcpy(folder, "/tmp/bastide-fs-XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/bastide-fs-XXXXXX");
     return mkdtemp(folder) ? 0 : -1;
 }
 

@@ -1,9 +1,12 @@
 /* pool.c: see pool.h.
  *
- * One generation counter announces a loop; workers take tasks from a shared atomic index and
- * report in a second counter. A worker waits on the generation first by spinning, then by futex.
- * Invariant: pool_for returns only after every worker that saw the generation has left the loop,
- * so the loop's fields may be rewritten without a race.
+ * One 64-bit word holds (generation, next task). A thread takes a task by compare-and-swap on it,
+ * which succeeds only while the loop it has seen is still the current one; the loop's function and
+ * size stand in one of two slots, by the parity of the generation. The owner waits for tasks that
+ * were taken, never for threads that took none: a worker that the system has put to sleep costs
+ * nothing. A worker waits on the generation first by spinning, then by futex.
+ * Invariants: slot g & 1 is rewritten only for generation g + 2, after all tasks of g + 1 are done,
+ * when no compare-and-swap for g can succeed any more; `done` is reset only between loops.
  */
 #include "base/pool.h"
 
@@ -25,17 +28,21 @@ typedef struct {
     pthread_t thread;
 } Worker;
 
+typedef struct {
+    _Atomic(PoolTask) fn;
+    _Atomic(void *) ctx;
+    _Atomic uint32_t tasks;
+} Slot;
+
 struct Pool {
     uint32_t threads;
     uint32_t started; /* threads really created, less worker 0 */
-    Worker *workers;  /* [threads - 1] */
-    PoolTask fn;
-    void *ctx;
-    uint32_t tasks;
-    bool stop;
-    _Alignas(64) _Atomic uint32_t generation;
-    _Alignas(64) _Atomic uint32_t next;
-    _Alignas(64) _Atomic uint32_t left; /* workers still inside the current loop */
+    Worker *workers;  /* [threads] */
+    Slot slots[2];
+    _Atomic bool stop;
+    _Alignas(64) _Atomic uint64_t work; /* generation << 32 | next task */
+    _Alignas(64) _Atomic uint32_t generation; /* the same, for futex */
+    _Alignas(64) _Atomic uint32_t done;
     _Alignas(64) _Atomic uint32_t sleepers;
     _Atomic uint32_t owner_sleeps;
 };
@@ -75,13 +82,22 @@ static uint32_t wait_for_change(Pool *pool, uint32_t seen)
     return now;
 }
 
-static void run_tasks(Pool *pool, uint32_t worker)
+/* Takes and runs tasks of one generation until none is left or another has begun. */
+static void run_tasks(Pool *pool, uint32_t generation, uint32_t worker)
 {
-    for (;;) {
-        uint32_t task = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
-        if (task >= pool->tasks)
-            return;
-        pool->fn(pool->ctx, task, worker);
+    Slot *slot = &pool->slots[generation & 1];
+    PoolTask fn = atomic_load_explicit(&slot->fn, memory_order_relaxed);
+    void *ctx = atomic_load_explicit(&slot->ctx, memory_order_relaxed);
+    uint32_t tasks = atomic_load_explicit(&slot->tasks, memory_order_relaxed);
+    uint64_t seen = atomic_load_explicit(&pool->work, memory_order_acquire);
+    while (seen >> 32 == generation && (uint32_t)seen < tasks) {
+        if (!atomic_compare_exchange_weak_explicit(&pool->work, &seen, seen + 1,
+                                                   memory_order_acq_rel, memory_order_acquire))
+            continue;
+        fn(ctx, (uint32_t)seen, worker);
+        if (atomic_fetch_add(&pool->done, 1) + 1 == tasks && atomic_load(&pool->owner_sleeps))
+            futex_wake_all(&pool->done);
+        seen = atomic_load_explicit(&pool->work, memory_order_acquire);
     }
 }
 
@@ -89,14 +105,11 @@ static void *worker_main(void *argument)
 {
     Worker *me = argument;
     Pool *pool = me->pool;
-    uint32_t seen = 0;
-    for (;;) {
+    for (uint32_t seen = 0;;) {
         seen = wait_for_change(pool, seen);
-        if (pool->stop)
+        if (atomic_load(&pool->stop))
             return NULL;
-        run_tasks(pool, me->index);
-        if (atomic_fetch_sub(&pool->left, 1) == 1 && atomic_load(&pool->owner_sleeps))
-            futex_wake_all(&pool->left);
+        run_tasks(pool, seen, me->index);
     }
 }
 
@@ -137,7 +150,7 @@ void pool_free(Pool *pool)
 {
     if (!pool)
         return;
-    pool->stop = true;
+    atomic_store(&pool->stop, true);
     atomic_fetch_add(&pool->generation, 1);
     futex_wake_all(&pool->generation);
     for (uint32_t i = 1; i <= pool->started; i++)
@@ -158,22 +171,24 @@ void pool_for(Pool *pool, uint32_t tasks, PoolTask fn, void *ctx)
             fn(ctx, task, 0);
         return;
     }
-    pool->fn = fn;
-    pool->ctx = ctx;
-    pool->tasks = tasks;
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->left, pool->threads - 1, memory_order_relaxed);
-    atomic_fetch_add(&pool->generation, 1);
+    uint32_t generation = atomic_load_explicit(&pool->generation, memory_order_relaxed) + 1;
+    Slot *slot = &pool->slots[generation & 1];
+    atomic_store_explicit(&slot->fn, fn, memory_order_relaxed);
+    atomic_store_explicit(&slot->ctx, ctx, memory_order_relaxed);
+    atomic_store_explicit(&slot->tasks, tasks, memory_order_relaxed);
+    atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->work, (uint64_t)generation << 32, memory_order_release);
+    atomic_store(&pool->generation, generation);
     if (atomic_load(&pool->sleepers))
         futex_wake_all(&pool->generation);
-    run_tasks(pool, 0);
+    run_tasks(pool, generation, 0);
     for (uint32_t i = 0; i < SPIN_OWNER; i++) {
-        if (atomic_load_explicit(&pool->left, memory_order_acquire) == 0)
+        if (atomic_load_explicit(&pool->done, memory_order_acquire) == tasks)
             return;
         cpu_relax();
     }
     atomic_store(&pool->owner_sleeps, 1);
-    for (uint32_t left; (left = atomic_load(&pool->left)) != 0;)
-        futex_wait(&pool->left, left);
+    for (uint32_t done; (done = atomic_load(&pool->done)) != tasks;)
+        futex_wait(&pool->done, done);
     atomic_store(&pool->owner_sleeps, 0);
 }

@@ -38,7 +38,7 @@ const char *suggest_nearest(const char *word, const char *const *names, size_t c
     if (length > WORD_MAX)
         return NULL;
     const char *best = NULL;
-    size_t best_edits = (length + 2) / 3 + 1; /* one past the most that still looks alike */
+    size_t best_edits = (length < 3 ? 1 : length / 3) + 1; /* one past what still looks alike */
     for (size_t i = 0; i < count; i++) {
         size_t name_length = names[i] ? strlen(names[i]) : WORD_MAX + 1;
         if (name_length > WORD_MAX)
@@ -48,6 +48,10 @@ const char *suggest_nearest(const char *word, const char *const *names, size_t c
             best = names[i];
             best_edits = distance;
         }
+    }
+    for (size_t i = 0; !best && length >= 3 && i < count; i++) {
+        if (names[i] && strlen(names[i]) >= 3 && (strstr(word, names[i]) || strstr(names[i], word)))
+            best = names[i];
     }
     return best;
 }

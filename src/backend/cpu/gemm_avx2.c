@@ -34,7 +34,7 @@ INLINE void store_tile(uint32_t rows, __m256 acc[ROWS][2], float *c, size_t ldc,
 
 /* rows is a constant in every use. a_row == 1: A is packed or transposed; else a_step == 1. */
 INLINE void tile_rows(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_step,
-                      const float *b, float *c, size_t ldc, bool add)
+                      const float *b, const float *next, float *c, size_t ldc, bool add)
 {
     __m256 acc[ROWS][2];
 #pragma GCC unroll 6
@@ -45,6 +45,8 @@ INLINE void tile_rows(uint32_t rows, uint32_t depth, const float *a, size_t a_ro
     for (uint32_t k = 0; k < depth; k++) {
         __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + LANES);
         _mm_prefetch((const char *)(b + 16 * COLUMNS), _MM_HINT_T0);
+        _mm_prefetch((const char *)next, _MM_HINT_T1);
+        next += GEMM_NEXT_STEP;
 #pragma GCC unroll 6
         for (uint32_t i = 0; i < rows; i++) {
             __m256 x = _mm256_broadcast_ss(a + i * a_row);
@@ -59,24 +61,24 @@ INLINE void tile_rows(uint32_t rows, uint32_t depth, const float *a, size_t a_ro
 
 /* The two ways to walk A become constants here. */
 INLINE void tile_either(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_step,
-                        const float *b, float *c, size_t ldc, bool add)
+                        const float *b, const float *next, float *c, size_t ldc, bool add)
 {
     if (a_row == 1)
-        tile_rows(rows, depth, a, 1, a_step, b, c, ldc, add);
+        tile_rows(rows, depth, a, 1, a_step, b, next, c, ldc, add);
     else
-        tile_rows(rows, depth, a, a_row, 1, b, c, ldc, add);
+        tile_rows(rows, depth, a, a_row, 1, b, next, c, ldc, add);
 }
 
 static void avx2_tile(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_step,
-                      const float *b, float *c, size_t ldc, bool add)
+                      const float *b, const float *next, float *c, size_t ldc, bool add)
 {
     switch (rows) {
-    case 1: tile_either(1, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 2: tile_either(2, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 3: tile_either(3, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 4: tile_either(4, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 5: tile_either(5, depth, a, a_row, a_step, b, c, ldc, add); break;
-    default: tile_either(6, depth, a, a_row, a_step, b, c, ldc, add); break;
+    case 1: tile_either(1, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 2: tile_either(2, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 3: tile_either(3, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 4: tile_either(4, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 5: tile_either(5, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    default: tile_either(6, depth, a, a_row, a_step, b, next, c, ldc, add); break;
     }
 }
 
@@ -215,6 +217,7 @@ const GemmIsa gemm_isa_avx2 = {
     .supported = avx2_supported,
     .rows = ROWS,
     .columns = COLUMNS,
+    .q8_rows = 4,
     .block_rows = 16 * ROWS,
     .tile = avx2_tile,
     .tile_q8 = avx2_tile_q8,

@@ -32,13 +32,15 @@ INLINE void store_tile(uint32_t rows, float32x4_t acc[ROWS][2], float *c, size_t
 
 /* rows is a constant in every use. a_row == 1: A is packed or transposed; else a_step == 1. */
 INLINE void tile_rows(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_step,
-                      const float *b, float *c, size_t ldc, bool add)
+                      const float *b, const float *next, float *c, size_t ldc, bool add)
 {
     float32x4_t acc[ROWS][2];
 #pragma GCC unroll 8
     for (uint32_t i = 0; i < rows; i++)
         acc[i][0] = acc[i][1] = vdupq_n_f32(0);
     for (uint32_t k = 0; k < depth; k++) {
+        __builtin_prefetch(next);
+        next += GEMM_NEXT_STEP;
         float32x4_t b0 = vld1q_f32(b), b1 = vld1q_f32(b + LANES);
 #pragma GCC unroll 8
         for (uint32_t i = 0; i < rows; i++) {
@@ -54,26 +56,26 @@ INLINE void tile_rows(uint32_t rows, uint32_t depth, const float *a, size_t a_ro
 
 /* The two ways to walk A become constants here. */
 INLINE void tile_either(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_step,
-                        const float *b, float *c, size_t ldc, bool add)
+                        const float *b, const float *next, float *c, size_t ldc, bool add)
 {
     if (a_row == 1)
-        tile_rows(rows, depth, a, 1, a_step, b, c, ldc, add);
+        tile_rows(rows, depth, a, 1, a_step, b, next, c, ldc, add);
     else
-        tile_rows(rows, depth, a, a_row, 1, b, c, ldc, add);
+        tile_rows(rows, depth, a, a_row, 1, b, next, c, ldc, add);
 }
 
 static void neon_tile(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_step,
-                      const float *b, float *c, size_t ldc, bool add)
+                      const float *b, const float *next, float *c, size_t ldc, bool add)
 {
     switch (rows) {
-    case 1: tile_either(1, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 2: tile_either(2, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 3: tile_either(3, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 4: tile_either(4, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 5: tile_either(5, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 6: tile_either(6, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 7: tile_either(7, depth, a, a_row, a_step, b, c, ldc, add); break;
-    default: tile_either(8, depth, a, a_row, a_step, b, c, ldc, add); break;
+    case 1: tile_either(1, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 2: tile_either(2, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 3: tile_either(3, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 4: tile_either(4, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 5: tile_either(5, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 6: tile_either(6, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 7: tile_either(7, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    default: tile_either(8, depth, a, a_row, a_step, b, next, c, ldc, add); break;
     }
 }
 
@@ -189,6 +191,7 @@ const GemmIsa gemm_isa_neon = {
     .supported = neon_supported,
     .rows = ROWS,
     .columns = COLUMNS,
+    .q8_rows = 4,
     .block_rows = 16 * ROWS,
     .tile = neon_tile,
     .tile_q8 = neon_tile_q8,

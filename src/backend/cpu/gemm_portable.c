@@ -32,8 +32,9 @@ static inline void store(float *x, Lanes lanes)
 /* rows is a constant in every use. */
 static inline __attribute__((always_inline)) void
 tile_rows(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_step,
-          const float *b, float *c, size_t ldc, bool add)
+          const float *b, const float *next, float *c, size_t ldc, bool add)
 {
+    (void)next;
     Lanes acc[ROWS][2] = {{{0}}};
     for (uint32_t k = 0; k < depth; k++) {
         Lanes b0 = load(b), b1 = load(b + LANES);
@@ -55,13 +56,13 @@ tile_rows(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_
 }
 
 static void portable_tile(uint32_t rows, uint32_t depth, const float *a, size_t a_row,
-                          size_t a_step, const float *b, float *c, size_t ldc, bool add)
+                          size_t a_step, const float *b, const float *next, float *c, size_t ldc, bool add)
 {
     switch (rows) {
-    case 1: tile_rows(1, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 2: tile_rows(2, depth, a, a_row, a_step, b, c, ldc, add); break;
-    case 3: tile_rows(3, depth, a, a_row, a_step, b, c, ldc, add); break;
-    default: tile_rows(4, depth, a, a_row, a_step, b, c, ldc, add); break;
+    case 1: tile_rows(1, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 2: tile_rows(2, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    case 3: tile_rows(3, depth, a, a_row, a_step, b, next, c, ldc, add); break;
+    default: tile_rows(4, depth, a, a_row, a_step, b, next, c, ldc, add); break;
     }
 }
 
@@ -109,7 +110,7 @@ static void portable_tile_q8(uint32_t rows, uint32_t depth, const float *a, size
 {
     float panel[GEMM_KC * COLUMNS];
     portable_unpack_q8(panel, b, depth);
-    portable_tile(rows, depth, a, a_row, 1, panel, c, ldc, add);
+    portable_tile(rows, depth, a, a_row, 1, panel, panel, c, ldc, add);
 }
 
 static void portable_pack_transpose(float *panel, uint32_t width, const float *x, size_t ld,
@@ -133,6 +134,7 @@ const GemmIsa gemm_isa_portable = {
     .supported = portable_supported,
     .rows = ROWS,
     .columns = COLUMNS,
+    .q8_rows = 4,
     .block_rows = 32 * ROWS,
     .tile = portable_tile,
     .tile_q8 = portable_tile_q8,

@@ -15,7 +15,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { SHORT = 384, PADDING = STRIP - 1, SUM_ROWS = 64 };
+enum { SHORT = 384, BLOCK = 2 * TILE }; /* BLOCK: rows of a task that packs or sums */
 
 static void check_shape(uint32_t t, uint32_t heads, uint32_t kv_heads, uint32_t e)
 {
@@ -97,17 +97,20 @@ static size_t whole_lines(size_t bytes)
 {
     return (bytes + 63) / 64 * 64;
 }
+static size_t short_floats(uint32_t e)
+{
+    return (SHORT + PADDING) * vec_padded(e);
+}
 static size_t back_worker_bytes(uint32_t e)
 {
     VecBackScratch unused;
-    return vec_back_carve(&unused, NULL, e) +
-           whole_lines(2 * (SHORT + PADDING) * vec_padded(e) * sizeof(float));
+    return vec_back_carve(&unused, NULL, e) + 4 * short_floats(e) * sizeof(float);
 }
 
 size_t vec_attention_back_scratch(uint32_t threads, uint32_t t, uint32_t heads, uint32_t e)
 {
     return threads * back_worker_bytes(e) + whole_lines(segments_max(t) * sizeof(Segment)) +
-           2 * heads * long_rows_max(t) * vec_padded(e) * sizeof(float);
+           4 * heads * long_rows_max(t) * vec_padded(e) * sizeof(float);
 }
 
 typedef struct {
@@ -116,7 +119,8 @@ typedef struct {
     float *dk, *dv;
     char *workers;
     Segment *segments; /* longest first */
-    float *sums;       /* [heads][2: dk, dv][long_rows_max][padded E] */
+    float *sums;       /* [H][2: dk, dv][long_rows_max][padded E] */
+    float *packed;     /* [K][2: keys, values][long_rows_max][padded E] */
     size_t rows;       /* long_rows_max */
     uint32_t segments_count, long_count;
 } Backward;
@@ -161,38 +165,62 @@ static void find_segments(Backward *b)
     assert(row <= b->rows);
 }
 
-static float *long_sums(const Backward *b, uint32_t head, uint32_t which, uint32_t row)
+/* dk (which 0) or dv (1) of a query head; keys or values of a kv head: the first row of a long
+ * segment. */
+static float *long_sums(const Backward *b, uint32_t head, uint32_t which, const Segment *segment)
 {
-    return b->sums + ((2 * (size_t)head + which) * b->rows + row) * vec_padded(b->a.e);
+    return b->sums + ((2 * (size_t)head + which) * b->rows + segment->row) * vec_padded(b->a.e);
+}
+static float *long_packed(const Backward *b, uint32_t kv_head, uint32_t which,
+                          const Segment *segment)
+{
+    return b->packed + ((2 * (size_t)kv_head + which) * b->rows + segment->row) *
+                           vec_padded(b->a.e);
 }
 
-static void back_long(const Backward *b, Segment segment, uint32_t head, void *scratch)
+static void clear_sums(const Backward *b, const VecDocument *document)
 {
-    float *dk = long_sums(b, head, 0, segment.row), *dv = long_sums(b, head, 1, segment.row);
-    size_t bytes = (segment_length(segment) + PADDING) * vec_padded(b->a.e) * sizeof(float);
-    memset(dk, 0, bytes);
-    memset(dv, 0, bytes);
-    b->kernels->attention_back(&b->a, head, segment.begin, segment.end, dk, dv, scratch);
+    size_t bytes = (document->end - document->first + PADDING) * vec_padded(b->a.e) * sizeof(float);
+    memset(document->dk, 0, bytes);
+    memset(document->dv, 0, bytes);
 }
 
-static void back_short(const Backward *b, Segment segment, uint32_t kv_head, void *scratch,
-                       float *sums)
+static void back_long(const Backward *b, const Segment *segment, uint32_t head, void *scratch)
+{
+    uint32_t kv_head = head / (b->a.heads / b->a.kv_heads);
+    VecDocument document = {
+        .first = segment->begin,
+        .end = segment->end,
+        .keys = long_packed(b, kv_head, 0, segment),
+        .values = long_packed(b, kv_head, 1, segment),
+        .dk = long_sums(b, head, 0, segment),
+        .dv = long_sums(b, head, 1, segment),
+    };
+    clear_sums(b, &document);
+    b->kernels->attention_back(&b->a, head, document, scratch);
+}
+
+/* memory: 4 * short_floats. */
+static void back_short(const Backward *b, const Segment *segment, uint32_t kv_head, void *scratch,
+                       float *memory)
 {
     size_t ep = vec_padded(b->a.e), ld = (size_t)b->a.kv_heads * b->a.e;
-    uint32_t group = b->a.heads / b->a.kv_heads;
-    float *dk = sums, *dv = sums + (SHORT + PADDING) * ep;
-    for (uint32_t t = segment.begin, end; t < segment.end; t = end) {
-        for (end = t + 1; end < segment.end && b->a.start[end] != (int32_t)end;)
+    size_t each = short_floats(b->a.e);
+    uint32_t group = b->a.heads / b->a.kv_heads, e = b->a.e;
+    for (uint32_t t = segment->begin, end; t < segment->end; t = end) {
+        for (end = t + 1; end < segment->end && b->a.start[end] != (int32_t)end;)
             end++;
-        size_t bytes = (end - t + PADDING) * ep * sizeof(float);
-        memset(dk, 0, bytes);
-        memset(dv, 0, bytes);
+        size_t at = t * ld + (size_t)kv_head * e;
+        b->kernels->pack_rows(memory, b->a.k + at, ld, end - t, e);
+        b->kernels->pack_rows(memory + each, b->a.v + at, ld, end - t, e);
+        VecDocument document = {.first = t, .end = end, .keys = memory, .values = memory + each,
+                                .dk = memory + 2 * each, .dv = memory + 3 * each};
+        clear_sums(b, &document);
         for (uint32_t i = 0; i < group; i++)
-            b->kernels->attention_back(&b->a, kv_head * group + i, t, end, dk, dv, scratch);
-        for (uint32_t i = t; i < end; i++) {
-            size_t at = i * ld + (size_t)kv_head * b->a.e;
-            memcpy(b->dk + at, dk + (i - t) * ep, b->a.e * sizeof(float));
-            memcpy(b->dv + at, dv + (i - t) * ep, b->a.e * sizeof(float));
+            b->kernels->attention_back(&b->a, kv_head * group + i, document, scratch);
+        for (uint32_t i = 0; i < end - t; i++) {
+            memcpy(b->dk + at + i * ld, document.dk + i * ep, e * sizeof(float));
+            memcpy(b->dv + at + i * ld, document.dv + i * ep, e * sizeof(float));
         }
     }
 }
@@ -200,40 +228,68 @@ static void back_short(const Backward *b, Segment segment, uint32_t kv_head, voi
 static void back_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const Backward *b = ctx;
-    uint32_t each_long = b->a.heads, longs = b->long_count * each_long;
+    uint32_t longs = b->long_count * b->a.heads;
     char *scratch = b->workers + worker * back_worker_bytes(b->a.e);
     VecBackScratch unused;
     if (task < longs) {
-        back_long(b, b->segments[task / each_long], task % each_long, scratch);
+        back_long(b, &b->segments[task / b->a.heads], task % b->a.heads, scratch);
         return;
     }
     task -= longs;
-    float *sums = (float *)(void *)(scratch + vec_back_carve(&unused, NULL, b->a.e));
-    back_short(b, b->segments[b->long_count + task / b->a.kv_heads], task % b->a.kv_heads, scratch,
-               sums);
+    float *memory = (float *)(void *)(scratch + vec_back_carve(&unused, NULL, b->a.e));
+    back_short(b, &b->segments[b->long_count + task / b->a.kv_heads], task % b->a.kv_heads, scratch,
+               memory);
 }
 
-/* dk and dv of SUM_ROWS tokens of the long segments: query heads in ascending order. */
-static void back_sum_task(void *ctx, uint32_t task, uint32_t worker)
+/* Tasks over BLOCK rows of a long segment and one kv head. */
+typedef struct {
+    const Segment *segment;
+    uint32_t kv_head, first, end; /* rows of the segment */
+} LongBlock;
+
+static uint32_t blocks_of(const Segment *segment)
+{
+    return (segment_length(*segment) + BLOCK - 1) / BLOCK;
+}
+
+static LongBlock long_block(const Backward *b, uint32_t task)
+{
+    uint32_t block = task / b->a.kv_heads;
+    const Segment *segment = b->segments;
+    for (; block >= blocks_of(segment); segment++)
+        block -= blocks_of(segment);
+    uint32_t first = block * BLOCK, left = segment_length(*segment) - first;
+    return (LongBlock){segment, task % b->a.kv_heads, first, first + (left < BLOCK ? left : BLOCK)};
+}
+
+static void pack_task(void *ctx, uint32_t task, uint32_t worker)
 {
     (void)worker;
     const Backward *b = ctx;
-    uint32_t kv_head = task % b->a.kv_heads, block = task / b->a.kv_heads, i = 0;
-    uint32_t group = b->a.heads / b->a.kv_heads, e = b->a.e;
-    size_t ep = vec_padded(e);
-    while (block >= (segment_length(b->segments[i]) + SUM_ROWS - 1) / SUM_ROWS)
-        block -= (segment_length(b->segments[i++]) + SUM_ROWS - 1) / SUM_ROWS;
-    Segment segment = b->segments[i];
-    uint32_t first = block * SUM_ROWS, length = segment_length(segment);
-    uint32_t end = length - first < SUM_ROWS ? length : first + SUM_ROWS;
+    LongBlock x = long_block(b, task);
+    size_t ld = (size_t)b->a.kv_heads * b->a.e, ep = vec_padded(b->a.e);
+    size_t from = (x.segment->begin + x.first) * ld + (size_t)x.kv_head * b->a.e;
     for (uint32_t which = 0; which < 2; which++)
-        for (uint32_t row = first; row < end; row++) {
-            float *y = (which ? b->dv : b->dk) +
-                       ((size_t)(segment.begin + row) * b->a.kv_heads + kv_head) * e;
-            const float *x = long_sums(b, kv_head * group, which, segment.row + row);
-            memcpy(y, x, e * sizeof *y);
+        b->kernels->pack_rows(long_packed(b, x.kv_head, which, x.segment) + x.first * ep,
+                              (which ? b->a.v : b->a.k) + from, ld, x.end - x.first, b->a.e);
+}
+
+/* Query heads in ascending order. */
+static void sum_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    (void)worker;
+    const Backward *b = ctx;
+    LongBlock x = long_block(b, task);
+    uint32_t group = b->a.heads / b->a.kv_heads, e = b->a.e;
+    size_t ep = vec_padded(e), head_floats = 2 * b->rows * ep;
+    for (uint32_t which = 0; which < 2; which++)
+        for (uint32_t row = x.first; row < x.end; row++) {
+            size_t token = x.segment->begin + row;
+            float *to = (which ? b->dv : b->dk) + (token * b->a.kv_heads + x.kv_head) * e;
+            const float *from = long_sums(b, x.kv_head * group, which, x.segment) + row * ep;
+            memcpy(to, from, e * sizeof *to);
             for (uint32_t head = 1; head < group; head++)
-                b->kernels->add(y, y, x + head * 2 * b->rows * ep, e);
+                b->kernels->add(to, to, from + head * head_floats, e);
         }
 }
 
@@ -256,11 +312,12 @@ void vec_attention_back(Pool *pool, void *scratch, float *dq, float *dk, float *
         .sums = (float *)(void *)sums,
         .rows = long_rows_max(t),
     };
+    b.packed = b.sums + 2 * heads * b.rows * vec_padded(e);
     find_segments(&b);
-    uint32_t shorts = b.segments_count - b.long_count;
-    pool_for(pool, b.long_count * heads + shorts * kv_heads, back_task, &b);
-    uint32_t blocks = 0;
+    uint32_t shorts = b.segments_count - b.long_count, blocks = 0;
     for (uint32_t i = 0; i < b.long_count; i++)
-        blocks += (segment_length(b.segments[i]) + SUM_ROWS - 1) / SUM_ROWS;
-    pool_for(pool, blocks * kv_heads, back_sum_task, &b);
+        blocks += blocks_of(&b.segments[i]);
+    pool_for(pool, blocks * kv_heads, pack_task, &b);
+    pool_for(pool, b.long_count * heads + shorts * kv_heads, back_task, &b);
+    pool_for(pool, blocks * kv_heads, sum_task, &b);
 }

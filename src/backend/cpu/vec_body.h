@@ -25,6 +25,7 @@ const VecKernels VEC_KERNELS = {
     .adamw = flat_adamw,
     .attention = tile_attention,
     .attention_back = tile_attention_back,
+    .pack_rows = pack_rows,
     .cached = tile_cached,
     .merge = partial_merge,
     .finish = partial_finish,

@@ -1,13 +1,17 @@
 /* vec_body_attention.h: softmax attention over tiles (forward, cached) and its gradient.
  *
- * Forward keeps for each lane the largest score so far, the sum of weights e^(score - largest) and
- * the weighted sum of values; a tile of keys that raises the largest score shrinks the sums.
+ * Scores are kept in units of ln 2 (the factor goes into the packed queries), so that a weight is a
+ * power of 2. Forward keeps for each lane the largest score so far, the sum of the weights
+ * 2^(score - largest) and the weighted sum of values; a tile of keys that raises the largest score
+ * shrinks both sums.
  * Tiles of keys lie at multiples of TILE from the start of the document (from position 0 of the
  * cache), so a token's bits depend on its own keys alone. A tile, strip or vector that a lane does
  * not see leaves its state exactly as it was, whether it is skipped or computed for its neighbours.
  */
 
 #define LOWEST -1e30f /* below every score; finite, so that differences are numbers */
+#define LOG2_E 1.44269504f
+#define LN_2 0.693147181f
 
 /* The lanes of one task: tile i holds lanes [i * TILE, ...). Key positions count from `base`. */
 typedef struct {
@@ -16,6 +20,18 @@ typedef struct {
     uint32_t tiles, e;
     size_t ep;
 } Lanes;
+
+/* Scores of keys that a lane does not see become -inf, so that their weights are 0. */
+static void hide_unseen(float *column, const Bounds *bounds, uint32_t vector, int32_t first,
+                        Range rows)
+{
+    V lo = v_load(bounds->lo_f + vector * VW), hi = v_load(bounds->hi_f + vector * VW);
+    for (uint32_t row = rows.begin; row < rows.end; row++) {
+        float *at = column + (size_t)row * TILE;
+        V key = v_set1((float)(first + (int32_t)row));
+        v_store(at, v_inside(v_load(at), lo, key, hi, v_set1(-INFINITY)));
+    }
+}
 
 /* Down one vector of lanes: new largest scores, weights in place of scores, sums. */
 static void softmax_vector(Lanes *l, uint32_t tile, uint32_t vector, int32_t first, uint32_t n)
@@ -29,26 +45,25 @@ static void softmax_vector(Lanes *l, uint32_t tile, uint32_t vector, int32_t fir
         v_store(l->s.shrink + vector * VW, v_set1(1.0f));
         return;
     }
-    V old = v_load(top_at), top = old;
-    bool all = all_seen(bounds, vector, first, rows);
-    V lo = v_load(bounds->lo_f + vector * VW), hi = v_load(bounds->hi_f + vector * VW);
-    V unseen = v_set1(-INFINITY);
-    for (uint32_t row = rows.begin; row < rows.end; row++) {
-        V x = v_load(column + (size_t)row * TILE);
-        if (!all) {
-            x = v_inside(x, lo, v_set1((float)(first + (int32_t)row)), hi, unseen);
-            v_store(column + (size_t)row * TILE, x);
-        }
-        top = v_max(top, x);
+    V old = v_load(top_at), top = old, other_top = old; /* two chains hide latencies */
+    if (!all_seen(bounds, vector, first, rows))
+        hide_unseen(column, bounds, vector, first, rows);
+    for (uint32_t row = rows.begin; row < rows.end; row += 2) {
+        top = v_max(top, v_load(column + (size_t)row * TILE));
+        other_top = v_max(other_top, v_load(column + (size_t)(row + 1) * TILE));
     }
-    V shrink = v_exp(v_sub(old, top)), sum = v_zero();
-    for (uint32_t row = rows.begin; row < rows.end; row++) {
-        V p = v_exp(v_sub(v_load(column + (size_t)row * TILE), top));
-        v_store(column + (size_t)row * TILE, p);
-        sum = v_add(sum, p);
+    top = v_max(top, other_top);
+    V shrink = v_exp2(v_sub(old, top)), even = v_zero(), odd = v_zero();
+    for (uint32_t row = rows.begin; row < rows.end; row += 2) {
+        float *at = column + (size_t)row * TILE;
+        V p = v_exp2(v_sub(v_load(at), top)), next = v_exp2(v_sub(v_load(at + TILE), top));
+        v_store(at, p);
+        v_store(at + TILE, next);
+        even = v_add(even, p);
+        odd = v_add(odd, next);
     }
     v_store(top_at, top);
-    v_store(weight_at, v_fma(v_load(weight_at), shrink, sum));
+    v_store(weight_at, v_fma(v_load(weight_at), shrink, v_add(even, odd)));
     v_store(l->s.shrink + vector * VW, shrink);
 }
 
@@ -87,7 +102,8 @@ static void lanes_begin(Lanes *l, const float *q, size_t heads_all, VecLanes lan
             size_t token = lanes.first + lane / lanes.heads, head = lanes.head + lane % lanes.heads;
             row[i] = q + (token * heads_all + head) * l->e;
         }
-        pack_lanes(l->s.queries + (size_t)tile * l->e * TILE, row, bounds->vectors, l->e, scale);
+        pack_lanes(l->s.queries + (size_t)tile * l->e * TILE, row, bounds->vectors, l->e,
+                   scale * LOG2_E);
     }
     memset(l->s.sums, 0, l->tiles * TILE * l->ep * sizeof(float));
     memset(l->s.weight, 0, l->tiles * TILE * sizeof(float));
@@ -119,7 +135,7 @@ static void attention_lanes(const VecAttention *a, Lanes *l, VecLanes lanes, uin
         size_t row = (size_t)(lanes.first + i / lanes.heads) * a->heads + lanes.head +
                      i % lanes.heads;
         unpack_row(a->y + row * a->e, l->s.sums + i * l->ep, a->e, 1.0f / l->s.weight[i]);
-        a->lse[row] = l->s.top[i] + logf(l->s.weight[i]);
+        a->lse[row] = l->s.top[i] * LN_2 + logf(l->s.weight[i]);
     }
 }
 
@@ -205,10 +221,10 @@ static void tile_cached(const VecCached *c, VecLanes lanes, uint32_t begin, uint
     }
 }
 
-static inline float exp_one(float x)
+static inline float exp2_one(float x)
 {
     float lanes[VW];
-    v_store(lanes, v_exp(v_set1(x)));
+    v_store(lanes, v_exp2(v_set1(x)));
     return lanes[0];
 }
 
@@ -216,7 +232,7 @@ static void partial_merge(float *into, const float *from, uint32_t e)
 {
     size_t ep = vec_padded(e);
     float top = into[ep] > from[ep] ? into[ep] : from[ep];
-    float shrink = exp_one(into[ep] - top), other = exp_one(from[ep] - top);
+    float shrink = exp2_one(into[ep] - top), other = exp2_one(from[ep] - top);
     V a = v_set1(shrink), b = v_set1(other);
     for (size_t i = 0; i < ep; i += VW)
         v_store(into + i, v_fma(v_load(from + i), b, v_mul(v_load(into + i), a)));

@@ -17,7 +17,7 @@ static void back_queries(const VecAttention *a, VecBackScratch *s, Bounds *bound
         uint32_t from = i < n ? i : n - 1;
         q_row[i] = a->q + offset + from * ld;
         dy_row[i] = a->dy + offset + from * ld;
-        s->lse[i] = a->lse[(size_t)(t + from) * a->heads + head];
+        s->lse[i] = a->lse[(size_t)(t + from) * a->heads + head] * LOG2_E;
         if (i < n) {
             bounds->lo[i] = a->start[t + i] - (int32_t)document;
             bounds->hi[i] = (int32_t)(t + i - document);
@@ -27,7 +27,7 @@ static void back_queries(const VecAttention *a, VecBackScratch *s, Bounds *bound
         }
     }
     bounds_pad(bounds);
-    pack_lanes(s->queries_t, q_row, bounds->vectors, a->e, a->scale);
+    pack_lanes(s->queries_t, q_row, bounds->vectors, a->e, a->scale * LOG2_E);
     pack_lanes(s->dy_t, dy_row, bounds->vectors, a->e, 1.0f);
     pack_rows(s->queries, a->q + offset, ld, n, a->e);
     pack_rows(s->dy, a->dy + offset, ld, n, a->e);
@@ -47,7 +47,7 @@ static void back_vector(VecBackScratch *s, const Bounds *bounds, uint32_t vector
     V factor = v_set1(scale);
     for (uint32_t row = rows.begin; row < rows.end; row++) {
         size_t at = (size_t)row * TILE;
-        V p = v_exp(v_sub(v_load(weights + at), lse));
+        V p = v_exp2(v_sub(v_load(weights + at), lse));
         if (!all)
             p = v_inside(p, lo, v_set1((float)(first + (int32_t)row)), hi, v_zero());
         v_store(weights + at, p);
@@ -55,14 +55,16 @@ static void back_vector(VecBackScratch *s, const Bounds *bounds, uint32_t vector
     }
 }
 
-/* One tile of queries against the packed keys [first, first + n). */
-static void back_tile(const VecAttention *a, VecBackScratch *s, const Bounds *bounds, float *dk,
-                      float *dv, int32_t first, uint32_t n)
+/* One tile of queries against keys [first, first + n) of the document. */
+static void back_tile(const VecAttention *a, VecBackScratch *s, const Bounds *bounds,
+                      const VecDocument *document, int32_t first, uint32_t n)
 {
-    size_t ep = vec_padded(a->e);
+    size_t ep = vec_padded(a->e), offset = (uint32_t)first * ep;
     uint32_t vectors = vectors_of(a->e);
-    tile_scores(s->weights, s->keys, s->queries_t, bounds, first, n, a->e);
-    tile_scores(s->dscores, s->values, s->dy_t, bounds, first, n, a->e);
+    float *dk = document->dk + offset, *dv = document->dv + offset;
+    const float *keys = document->keys + offset;
+    tile_scores(s->weights, keys, s->queries_t, bounds, first, n, a->e);
+    tile_scores(s->dscores, document->values + offset, s->dy_t, bounds, first, n, a->e);
     for (uint32_t v = 0; v < bounds->vectors; v++)
         back_vector(s, bounds, v, a->scale, first, n);
     uint32_t begin = 0, end = 0; /* lanes that see some key of the strip */
@@ -84,29 +86,24 @@ static void back_tile(const VecAttention *a, VecBackScratch *s, const Bounds *bo
         Range rows = keys_seen(bounds, lane, lane + STRIP - 1, first, n);
         if (rows.begin < rows.end)
             weigh_strip(s->dq + lane * ep, s->dscores + (size_t)rows.begin * TILE + lane,
-                        s->keys + rows.begin * ep, ep, rows.end - rows.begin, vectors, NULL);
+                        keys + rows.begin * ep, ep, rows.end - rows.begin, vectors, NULL);
     }
 }
 
-static void tile_attention_back(const VecAttention *a, uint32_t head, uint32_t first, uint32_t end,
-                                float *dk, float *dv, void *scratch)
+static void tile_attention_back(const VecAttention *a, uint32_t head, VecDocument document,
+                                void *scratch)
 {
     VecBackScratch s;
     Bounds bounds;
     vec_back_carve(&s, scratch, a->e);
-    size_t ep = vec_padded(a->e), ld = (size_t)a->kv_heads * a->e;
-    size_t kv_head = head / (a->heads / a->kv_heads);
-    for (uint32_t t = first; t < end; t += TILE) {
-        uint32_t queries = end - t < TILE ? end - t : TILE;
-        back_queries(a, &s, &bounds, head, first, t, queries);
-        uint32_t length = t + queries - first;
-        for (uint32_t at = (uint32_t)bounds.lo[0] / TILE * TILE; at < length; at += TILE) {
-            uint32_t n = length - at < TILE ? length - at : TILE;
-            size_t offset = (first + at) * ld + kv_head * a->e;
-            pack_rows(s.keys, a->k + offset, ld, n, a->e);
-            pack_rows(s.values, a->v + offset, ld, n, a->e);
-            back_tile(a, &s, &bounds, dk + at * ep, dv + at * ep, (int32_t)at, n);
-        }
+    size_t ep = vec_padded(a->e);
+    for (uint32_t t = document.first; t < document.end; t += TILE) {
+        uint32_t queries = document.end - t < TILE ? document.end - t : TILE;
+        back_queries(a, &s, &bounds, head, document.first, t, queries);
+        uint32_t length = t + queries - document.first;
+        for (uint32_t at = (uint32_t)bounds.lo[0] / TILE * TILE; at < length; at += TILE)
+            back_tile(a, &s, &bounds, &document, (int32_t)at,
+                      length - at < TILE ? length - at : TILE);
         for (uint32_t i = 0; i < queries; i++)
             unpack_row(a->dq + ((size_t)(t + i) * a->heads + head) * a->e, s.dq + i * ep, a->e,
                        1.0f);

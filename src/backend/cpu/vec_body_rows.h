@@ -2,10 +2,11 @@
  * An element's bits do not depend on where it lies: the last, partial vector of a run goes through
  * the same operations as the whole ones. Sums over a row use four running vectors, then a tree. */
 
-/* e^x to about 1 ulp: x = n ln 2 + r, polynomial of degree 6 in r. 0 below VEC_EXP_LOW. */
+/* e^x to about 1 ulp: x = n ln 2 + r, polynomial of degree 6 in r. 0 below -86.6, so that no result
+ * is subnormal. */
 static inline V v_exp(V x)
 {
-    V y = v_max(v_set1(-87.0f), v_min(v_set1(89.0f), x));
+    V y = v_min(v_set1(89.0f), x);
     V n = v_round(v_mul(y, v_set1(1.44269504f)));
     V r = v_nfma(n, v_set1(0.693145752f), y); /* ln 2 in two parts; the first has zeros to spare */
     r = v_nfma(n, v_set1(1.42860677e-6f), r);
@@ -14,7 +15,19 @@ static inline V v_exp(V x)
     p = v_fma(r, p, v_set1(1.666657627e-1f));
     p = v_fma(r, p, v_set1(0.5f));
     p = v_fma(v_mul(r, r), p, r);
-    return v_exp_scale(v_add(p, v_set1(1.0f)), n, x);
+    return v_exp_scale(v_add(p, v_set1(1.0f)), n, x, -86.6f);
+}
+
+/* 2^x to about 1 ulp for x <= 127; 0 below -125. */
+static inline V v_exp2(V x)
+{
+    V n = v_round(x), r = v_sub(x, n);
+    V p = v_fma(r, v_set1(1.545316336e-4f), v_set1(1.339086331e-3f));
+    p = v_fma(r, p, v_set1(9.618083015e-3f));
+    p = v_fma(r, p, v_set1(5.550356954e-2f));
+    p = v_fma(r, p, v_set1(2.402265072e-1f));
+    p = v_fma(r, p, v_set1(6.931471825e-1f));
+    return v_exp_scale(v_fma(r, p, v_set1(1.0f)), n, x, -125.0f);
 }
 
 /* ---- flat runs ---- */

@@ -103,8 +103,6 @@ size_t vec_back_carve(VecBackScratch *out, void *block, uint32_t e)
         .queries = carve(&c, TILE * ep),
         .dy = carve(&c, TILE * ep),
         .dq = carve(&c, TILE * ep),
-        .keys = carve(&c, TILE * ep),
-        .values = carve(&c, TILE * ep),
         .weights = carve(&c, TILE * TILE),
         .dscores = carve(&c, TILE * TILE),
         .lse = carve(&c, TILE),

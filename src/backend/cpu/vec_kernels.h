@@ -11,6 +11,7 @@
 enum {
     TILE = 48,  /* lanes (queries) and keys of one tile of attention: a multiple of STRIP and VW */
     STRIP = 6,  /* rows a micro-kernel holds in registers */
+    PADDING = STRIP - 1, /* rows after the last that it may touch */
     LANES = 96, /* most lanes a forward task computes against one packed tile of keys */
     LANE_TILES = LANES / TILE,
     VEC_WIDTH_MAX = 16,  /* floats in the widest vector of all sets */
@@ -19,7 +20,6 @@ enum {
     VEC_CHUNKS = 16      /* most pieces that attention_cached cuts a context into */
 };
 #define VEC_POSITION_MAX 16777215 /* positions are compared as floats */
-#define VEC_EXP_LOW -86.6f        /* exp gives 0 below: no result is subnormal */
 
 /* Rows of attention tiles are padded to whole vectors of every set. */
 static inline size_t vec_padded(uint32_t e)
@@ -69,6 +69,14 @@ typedef struct {
     uint32_t first, end;
 } VecLanes;
 
+/* Tokens [first, end) of a row that attend to each other, and what belongs to one of their kv
+ * heads: rows of padded E, end - first of them and PADDING more, first the first token's. */
+typedef struct {
+    uint32_t first, end;
+    const float *keys, *values;
+    float *dk, *dv;
+} VecDocument;
+
 typedef struct {
     const char *name;
     void (*add)(float *y, const float *a, const float *b, size_t n);
@@ -77,7 +85,8 @@ typedef struct {
     void (*swiglu)(float *y, const float *g, const float *u, size_t n);
     void (*swiglu_back)(float *dg, float *du, const float *g, const float *u, const float *dy,
                         size_t n);
-    void (*rms_norm)(float *y, const float *x, const float *w, float eps, uint32_t rows, uint32_t d);
+    void (*rms_norm)(float *y, const float *x, const float *w, float eps, uint32_t rows,
+                     uint32_t d);
     /* dw[d] gets the sum over these rows (overwritten) */
     void (*rms_norm_back)(float *dx, float *dw, const float *x, const float *w, const float *dy,
                           float eps, uint32_t rows, uint32_t d);
@@ -87,10 +96,11 @@ typedef struct {
     void (*adamw)(float *p, float *g, float *m, float *v, const VecAdamStep *step, size_t n);
     /* One task of the forward pass: a block of tokens [first, end) of the row, cut at documents. */
     void (*attention)(const VecAttention *a, VecLanes lanes, void *scratch);
-    /* One query head of one document [first, end): dq is written, dk and dv [rows, padded E] are
-     * added to; they hold end - first rows, and STRIP - 1 more for padding. */
-    void (*attention_back)(const VecAttention *a, uint32_t head, uint32_t first, uint32_t end,
-                           float *dk, float *dv, void *scratch);
+    /* One query head of one document: dq is written, dk and dv are added to. */
+    void (*attention_back)(const VecAttention *a, uint32_t head, VecDocument document,
+                           void *scratch);
+    /* n rows that lie ld apart to rows of padded E; zero rows up to a whole strip. */
+    void (*pack_rows)(float *out, const float *x, size_t ld, uint32_t n, uint32_t e);
     /* Lanes of one sequence at consecutive positions, over positions [begin, end) of its cache
      * (begin is a multiple of TILE): partial results [lanes][vec_partial(e)]. */
     void (*cached)(const VecCached *c, VecLanes lanes, uint32_t begin, uint32_t end,
@@ -133,7 +143,6 @@ size_t vec_lane_carve(VecLaneScratch *out, void *block, uint32_t e);
 typedef struct {
     float *queries_t, *dy_t;         /* [E][TILE] */
     float *queries, *dy, *dq;        /* [TILE][padded E] */
-    float *keys, *values;            /* [TILE][padded E] */
     float *weights, *dscores;        /* [TILE keys][TILE lanes] */
     float *lse, *delta;              /* [TILE] */
 } VecBackScratch;

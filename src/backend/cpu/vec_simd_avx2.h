@@ -53,14 +53,14 @@ static inline V v_round(V x)
 {
     return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-static inline V v_exp_scale(V p, V n, V x)
+static inline V v_exp_scale(V p, V n, V x, float low)
 {
     /* n - 1 keeps the exponent field of 2^(n-1) legal for n = 128. */
     __m256i field = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(126));
     V power = _mm256_castsi256_ps(_mm256_slli_epi32(field, 23));
-    V low = _mm256_cmp_ps(x, _mm256_set1_ps(VEC_EXP_LOW), _CMP_LT_OQ);
+    V under = _mm256_cmp_ps(x, _mm256_set1_ps(low), _CMP_LT_OQ);
     V half = _mm256_mul_ps(p, power);
-    return _mm256_andnot_ps(low, _mm256_add_ps(half, half));
+    return _mm256_andnot_ps(under, _mm256_add_ps(half, half));
 }
 static inline V v_inside(V x, V lo, V k, V hi, V other)
 {

@@ -16,7 +16,10 @@ static inline V v_set1(float x) { return _mm512_set1_ps(x); }
 static inline V v_zero(void) { return _mm512_setzero_ps(); }
 static inline V v_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline void v_store(float *p, V x) { _mm512_storeu_ps(p, x); }
-static inline V v_load_part(const float *p, unsigned n) { return _mm512_maskz_loadu_ps(v_part(n), p); }
+static inline V v_load_part(const float *p, unsigned n)
+{
+    return _mm512_maskz_loadu_ps(v_part(n), p);
+}
 static inline void v_store_part(float *p, V x, unsigned n)
 {
     _mm512_mask_storeu_ps(p, v_part(n), x);
@@ -50,9 +53,9 @@ static inline V v_round(V x)
 {
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-static inline V v_exp_scale(V p, V n, V x)
+static inline V v_exp_scale(V p, V n, V x, float low)
 {
-    __mmask16 kept = _mm512_cmp_ps_mask(x, _mm512_set1_ps(VEC_EXP_LOW), _CMP_NLT_UQ);
+    __mmask16 kept = _mm512_cmp_ps_mask(x, _mm512_set1_ps(low), _CMP_NLT_UQ);
     return _mm512_maskz_scalef_ps(kept, p, n);
 }
 static inline V v_inside(V x, V lo, V k, V hi, V other)

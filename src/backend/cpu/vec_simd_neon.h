@@ -47,13 +47,13 @@ static inline float v_sum(V a)
 static inline float v_largest(V a) { return vmaxvq_f32(a); }
 
 static inline V v_round(V x) { return vrndnq_f32(x); }
-static inline V v_exp_scale(V p, V n, V x)
+static inline V v_exp_scale(V p, V n, V x, float low)
 {
     /* n - 1 keeps the exponent field of 2^(n-1) legal for n = 128. */
     int32x4_t field = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(126));
     V half = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(field, 23)));
-    uint32x4_t low = vcltq_f32(x, vdupq_n_f32(VEC_EXP_LOW));
-    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(vaddq_f32(half, half)), low));
+    uint32x4_t under = vcltq_f32(x, vdupq_n_f32(low));
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(vaddq_f32(half, half)), under));
 }
 static inline V v_inside(V x, V lo, V k, V hi, V other)
 {

@@ -9,7 +9,8 @@
  *   v_max, v_min of which the second operand is returned when it is not a number
  *   v_load_part  the first n < VW floats, zeros after them; v_store_part writes n < VW floats
  *   v_sum        sum of the lanes in a fixed order
- *   v_exp_scale  p * 2^n for integral n in [-125, 128], and 0 in lanes where x < VEC_EXP_LOW
+ *   v_exp_scale  p * 2^n for integral n in [-125, 128], and 0 in lanes where x < low, whatever p
+ *                and n are there
  *   v_inside     lane by lane: lo <= k <= hi ? x : other
  *   v_rows4      lanes 4i .. 4i+3 = the four floats at row[4i] + at
  *   v_transpose4 a 4 x 4 transpose in each group of four lanes of four vectors
@@ -67,11 +68,12 @@ static inline float v_largest(V a)
 
 /* Nearest integer for |x| < 2^22: adding 1.5 * 2^23 leaves no bits for a fraction. */
 static inline V v_round(V x) { return (x + 12582912.0f) - 12582912.0f; }
-static inline V v_exp_scale(V p, V n, V x)
+static inline V v_exp_scale(V p, V n, V x, float low)
 {
     /* n - 1 keeps the exponent field of 2^(n-1) legal for n = 128. */
+    n = v_max(n, v_set1(-126.0f));
     VBits power = (__builtin_convertvector(n, VBits) + 126) << 23;
-    return v_choose(x < VEC_EXP_LOW, v_zero(), p * (V)power * 2.0f);
+    return v_choose(x < low, v_zero(), p * (V)power * 2.0f);
 }
 static inline V v_inside(V x, V lo, V k, V hi, V other)
 {
