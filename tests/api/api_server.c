@@ -1,6 +1,6 @@
 /* api_server.c: what the API tests run: a server with a tiny model made on the spot.
  *
- *     api_server model FOLDER          a random model of some ten thousand parameters, with template
+ *     api_server model FOLDER CONTEXT  a random model of some hundred thousand parameters
  *     api_server init WORKSPACE        a workspace; prints its first key
  *     api_server revoke WORKSPACE ID   ends a key
  *     api_server serve WORKSPACE [--OPTION VALUE]... NAME=FOLDER...
@@ -29,7 +29,7 @@ static void document(void *user, size_t i, const char **text, size_t *size)
     *size = strlen(*text);
 }
 
-static bool make_model(const char *folder, Error *err)
+static bool make_model(const char *folder, uint32_t context, Error *err)
 {
     const ChatTemplate *chat = chat_template_default();
     uint32_t specials = 0;
@@ -41,7 +41,7 @@ static bool make_model(const char *folder, Error *err)
     if (!tokenizer_train(&tokenizer, &training, 30, document, NULL, err))
         return false;
     ModelConfig config = {.layers = 2, .width = 64, .heads = 4, .kv_heads = 2, .head_width = 16,
-                          .ff_width = 128, .vocab = tokenizer_vocab(tokenizer), .context = 512,
+                          .ff_width = 128, .vocab = tokenizer_vocab(tokenizer), .context = context,
                           .eps = 1e-5f, .theta = 10000};
     Model *model;
     if (!model_new(&model, family_named("llama"), &config, tokenizer, chat, "tiny", 7, err)) {
@@ -126,8 +126,8 @@ int main(int argc, char **argv)
     bool ok = false;
     if (argc > 2 && strcmp(argv[1], "worker") == 0)
         return worker_main(argc - 2, argv + 2);
-    if (argc > 2 && strcmp(argv[1], "model") == 0)
-        ok = make_model(argv[2], &err);
+    if (argc > 3 && strcmp(argv[1], "model") == 0)
+        ok = make_model(argv[2], (uint32_t)atoi(argv[3]), &err);
     if (argc > 2 && strcmp(argv[1], "init") == 0)
         ok = init(argv[2], &err);
     if (argc > 3 && strcmp(argv[1], "revoke") == 0)
