@@ -81,7 +81,8 @@ static bool encode(const Tokenizer *t, const FsMap *map, uint32_t threads, Error
         return false;
     size_t *offsets = mem_alloc(d.count + 1, sizeof *offsets);
     double start = clock_seconds();
-    bool done = offsets && tokenizer_encode_many(t, pool, d.count, document, &d, &out, offsets, err);
+    bool done = offsets &&
+                tokenizer_encode_many(t, pool, d.count, document, &d, &out, offsets, err);
     double seconds = clock_seconds() - start;
     printf("{\"seconds\": %.4f, \"mb_per_s\": %.3f, \"tokens\": %zu}\n", seconds,
            (double)map->size / 1e6 / seconds, out.count);

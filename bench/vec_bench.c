@@ -272,8 +272,8 @@ static void cached_case(bool chunk, uint32_t t, uint32_t context, uint32_t heads
     double seconds = seconds_of(cached_run, &c);
     double bytes = 8e-9 * length * sequences * kv_heads * e;
     double gf = 4e-9 * pairs * e * heads;
-    printf("cached %s T %3u context %5u H %2u K %u E %3u: %7.3f ms %5.0f GFLOP/s %3.0f%%  %5.1f GB/s"
-           " %3.0f%%\n",
+    printf("cached %s T %3u context %5u H %2u K %u E %3u: %7.3f ms %5.0f GFLOP/s %3.0f%%"
+           "  %5.1f GB/s %3.0f%%\n",
            chunk ? "chunk " : "decode", t, context, heads, kv_heads, e, seconds * 1e3, gf / seconds,
            100 * gf / seconds / peak_gflops, bytes / seconds, 100 * bytes / seconds / peak_gbs);
     void *blocks[] = {c.seq, c.pos, c.pages, c.q, c.k, c.v, c.y, c.scratch};
@@ -305,7 +305,11 @@ static void run_squares(void *ctx)
     Rows *r = ctx;
     r->loss[0] = vec_sum_squares(pool, r->a, PARAMETERS);
 }
-static void run_norm(void *ctx) { Rows *r = ctx; vec_rms_norm(pool, r->b, r->a, r->c, 1e-5f, T, D); }
+static void run_norm(void *ctx)
+{
+    Rows *r = ctx;
+    vec_rms_norm(pool, r->b, r->a, r->c, 1e-5f, T, D);
+}
 static void run_norm_back(void *ctx)
 {
     Rows *r = ctx;

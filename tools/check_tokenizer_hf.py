@@ -44,7 +44,8 @@ def random_texts(seed):
         low, high = rng.choice(ranges)
         yield "".join(chr(rng.randint(low, high)) for _ in range(400))
     for _ in range(40):
-        yield "".join(rng.choice(" \n\t\r\u00a0\u180e\u3000\u0085ab'sdlmretv19.!é\u0301日") for _ in range(400))
+        alphabet = " \n\t\r\u00a0\u180e\u3000\u0085ab'sdlmretv19.!é\u0301日"
+        yield "".join(rng.choice(alphabet) for _ in range(400))
     for _ in range(10):
         yield "".join(rng.choice("ab") for _ in range(5000))
     yield " " * 1000 + "x" + "\n" * 1000

@@ -57,15 +57,22 @@ static void write_words(CatalogueSpan value, size_t bytes_max, Buf *out)
     }
 }
 
-/* "Debian Perl Group <x@lists.debian.org>" -> the name, then the address without brackets. */
+/* "Debian Perl Group <x@lists.debian.org>" -> "Debian Perl Group". */
 static void write_person(CatalogueSpan value, size_t bytes_max, Buf *out)
 {
+    CatalogueSpan name;
+    if (next_part(&value, "<", &name))
+        write_words(name, bytes_max, out);
+}
+
+/* "openssl (3.0.11-1)" -> "openssl". */
+static void write_first_word(CatalogueSpan value, size_t bytes_max, Buf *out)
+{
+    CatalogueSpan word;
     size_t start = out->size;
-    CatalogueSpan part;
-    while (next_part(&value, " \t\n<>", &part)) {
-        if (part.size && !add_word(out, start, bytes_max, part))
-            return;
-    }
+    value = trim(value);
+    if (next_part(&value, " \t\n(", &word) && word.size)
+        (void)add_word(out, start, bytes_max, word);
 }
 
 /* True when word is among the space-separated ones from `start` on. */
@@ -81,14 +88,26 @@ static bool has_word(const Buf *out, size_t start, CatalogueSpan word)
     return false;
 }
 
-/* "libc6 (>= 2.34), a:any | b" -> "libc6 a": names only, of alternatives the first, each once. The
- * search for repeats looks at no more than bytes_max bytes, so its cost is bounded. */
+/* What nearly every compiled package needs says nothing about any of them. */
+static bool is_everywhere(CatalogueSpan name)
+{
+    static const char *const names[] = {"libc6", "libgcc-s1", "libstdc++6"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strlen(names[i]) == name.size && memcmp(names[i], name.text, name.size) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* "libc6 (>= 2.34), a:any | b" -> "a": names only, of alternatives the first, each once. The search
+ * for repeats looks at no more than bytes_max bytes, so its cost is bounded. */
 static void write_packages(CatalogueSpan value, size_t bytes_max, Buf *out)
 {
     size_t start = out->size;
     CatalogueSpan relation, name;
     while (next_part(&value, ",", &relation)) {
-        if (!next_part(&relation, " \t\n(|:[<", &name) || !name.size || has_word(out, start, name))
+        if (!next_part(&relation, " \t\n(|:[<", &name) || !name.size ||
+            is_everywhere(name) || has_word(out, start, name))
             continue;
         if (!add_word(out, start, bytes_max, name))
             return;
@@ -129,13 +148,12 @@ static void write_magnitude(CatalogueSpan value, size_t bytes_max, Buf *out)
 }
 
 const CatalogueField catalogue_fields[] = {
-    {"Maintainer", "maintainer", write_person, 160},
-    {"Depends", "depends", write_packages, 400},
-    {"Pre-Depends", "pre-depends", write_packages, 80},
-    {"Recommends", "recommends", write_packages, 160},
-    {"Architecture", "architecture", write_words, 40},
-    {"Multi-Arch", "multi-arch", write_words, 40},
-    {"Homepage", "homepage", write_host, 80},
+    {"Source", "source", write_first_word, 48},
+    {"Maintainer", "maintainer", write_person, 80},
+    {"Depends", "depends", write_packages, 140},
+    {"Homepage", "homepage", write_host, 60},
+    {"Architecture", "architecture", write_words, 12},
+    {"Multi-Arch", "multi-arch", write_words, 12},
     {"Installed-Size", "size", write_magnitude, 8},
 };
 const size_t catalogue_field_count = sizeof catalogue_fields / sizeof *catalogue_fields;

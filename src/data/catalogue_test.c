@@ -50,11 +50,11 @@ static void reads_stanzas(void **state)
     assert_string_equal(zlib->group, "zlib");
     assert_string_equal(zlib->label, "libs");
     assert_string_equal(zlib->text, "zlib1g: compression library - runtime");
-    assert_string_equal(zlib->context, "maintainer: Mark Brown broonie@debian.org\n"
-                                       "depends: libc6 debconf python3 libfoo\n"
+    assert_string_equal(zlib->context, "maintainer: Mark Brown\n"
+                                       "depends: debconf python3 libfoo\n"
+                                       "homepage: zlib.net\n"
                                        "architecture: amd64\n"
                                        "multi-arch: same\n"
-                                       "homepage: zlib.net\n"
                                        "size: 2^7");
     assert_int_equal(zlib->message_count, 2);
     assert_string_equal(zlib->messages[0].content,
@@ -124,7 +124,7 @@ static void context_is_bounded(void **state)
     buf_add_text(&text, "\n");
     Dataset *d = parse(text.data);
     const char *context = d->records[0].context;
-    assert_true(strlen(context) <= 9 + 400 && strlen(context) > 380);
+    assert_true(strlen(context) <= 9 + 140 && strlen(context) > 120);
     assert_memory_equal(context, "depends: package0 package1 ", 27);
     assert_true(context[strlen(context) - 1] >= '0');
     dataset_free(d);

@@ -84,6 +84,7 @@ static bool take(Cursor *c, void *out, size_t size)
 /* A length-prefixed text; *text points into the file. */
 static bool take_text(Cursor *c, const char **text, uint64_t *length)
 {
+    *length = 0;
     if (!take(c, length, sizeof *length))
         return false;
     if (*length > (uint64_t)(c->end - c->at))
@@ -135,7 +136,7 @@ static bool take_items(Cursor *c, GgufValue *value)
 
 static bool take_pair(Cursor *c, GgufValue *value)
 {
-    uint32_t type;
+    uint32_t type = 0;
     value->count = 1;
     if (!take_name(c, &value->key) || !take(c, &type, sizeof type))
         return false;
@@ -183,7 +184,7 @@ bool gguf_tensor_bytes(uint32_t type, uint32_t rank, const uint64_t *shape, uint
 /* One line of the table of tensors; *expected: where its data must begin, moved behind it. */
 static bool take_tensor(Cursor *c, GgufTensor *tensor, uint64_t *expected)
 {
-    uint64_t offset, alignment = c->gguf->alignment;
+    uint64_t offset = 0, alignment = c->gguf->alignment;
     if (!take_name(c, &tensor->name) || !take(c, &tensor->rank, sizeof tensor->rank))
         return false;
     if (tensor->rank < 1 || tensor->rank > GGUF_RANK_MAX)
@@ -203,7 +204,7 @@ static bool take_tensor(Cursor *c, GgufTensor *tensor, uint64_t *expected)
     if (offset != *expected)
         return fail_here(c, "tensor '%.80s': is at offset %" PRIu64 ", %" PRIu64 " is expected",
                          tensor->name, offset, *expected);
-    /* both below 2^63, so the sum fits; the data pointer is set once the data is known to be there */
+    /* both below 2^63, so the sum fits; data is set once it is known to be there */
     *expected = (offset + tensor->bytes + alignment - 1) & ~(alignment - 1);
     if (*expected > INT64_MAX)
         return fail_here(c, "tensor '%.80s': ends past 2^63", tensor->name);
@@ -278,7 +279,7 @@ static bool sort_tensors(Cursor *c)
 static bool take_header(Cursor *c, uint64_t *tensors, uint64_t *pairs)
 {
     char magic[4];
-    uint32_t version;
+    uint32_t version = 0;
     static const char lfs[] = "version https://git-lfs";
     if ((size_t)(c->end - c->start) >= sizeof lfs - 1 && memcmp(c->start, lfs, sizeof lfs - 1) == 0)
         return fail_here(c, "is a Git LFS pointer, not the model: fetch it with 'git lfs pull'");

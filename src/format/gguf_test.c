@@ -277,7 +277,8 @@ static void check_sample(const Gguf *gguf)
     const GgufValue *list = NULL;
     assert_ok(gguf_need_u32(gguf, "llama.block_count", 1, 100, &blocks, &err));
     assert_int_equal(blocks, 2);
-    assert_fails(gguf_need_u32(gguf, "llama.block_count", 3, 9, &blocks, &err), ERR_FORMAT, "3 to 9");
+    assert_fails(gguf_need_u32(gguf, "llama.block_count", 3, 9, &blocks, &err), ERR_FORMAT,
+                 "3 to 9");
     assert_fails(gguf_need_u32(gguf, "none", 3, 9, &blocks, &err), ERR_FORMAT, "is absent");
     assert_fails(gguf_need_u32(gguf, "general.parameter_count", 0, UINT32_MAX, &blocks, &err),
                  ERR_FORMAT, "whole number");
@@ -429,11 +430,13 @@ static void published_files_open(void **state)
     for (size_t i = 0; i < sizeof vocabularies / sizeof *vocabularies; i++) {
         Gguf *gguf;
         const GgufValue *list;
-        snprintf(command, sizeof command, "xz -dc '%s/material/tokenizers/gguf/ggml-vocab-%s.gguf.xz' > %s",
+        snprintf(command, sizeof command,
+                 "xz -dc '%s/material/tokenizers/gguf/ggml-vocab-%s.gguf.xz' > %s",
                  shared, vocabularies[i].name, path);
         assert_int_equal(system(command), 0);
         assert_ok(gguf_open(&gguf, path, &err));
-        assert_ok(gguf_need_array(gguf, "tokenizer.ggml.tokens", GGUF_TEXT, 1, 1 << 20, &list, &err));
+        assert_ok(gguf_need_array(gguf, "tokenizer.ggml.tokens", GGUF_TEXT, 1, 1 << 20, &list,
+                                  &err));
         assert_int_equal(list->count, vocabularies[i].tokens);
         gguf_close(gguf);
     }

@@ -31,7 +31,7 @@ bool json_read(json_t **out, const char *path, size_t limit, Error *err) MUST_CH
 bool json_write(const json_t *value, const char *path, Error *err) MUST_CHECK;
 
 /* Compact, on one line, appended to out. A real prints with 15 to 17 digits, the fewest that read
- * back to the same bits. ERR_LIMIT when value nests deeper than JSON_DEPTH_MAX (so also: a cycle). */
+ * back to the same bits. ERR_LIMIT when value nests deeper than JSON_DEPTH_MAX, or in a cycle. */
 bool json_dump(const json_t *value, Buf *out, Error *err) MUST_CHECK;
 
 void json_release(json_t **value); /* cleanup of auto_json */

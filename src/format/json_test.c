@@ -41,7 +41,8 @@ static void limits_hold(void **state)
     char deep[2 * JSON_DEPTH_MAX + 3];
     memset(deep, '[', JSON_DEPTH_MAX + 1);
     memset(deep + JSON_DEPTH_MAX + 1, ']', JSON_DEPTH_MAX + 1);
-    assert_fails(json_parse(&value, deep, sizeof deep - 1, "d", &err), ERR_LIMIT, "d:1:129: nested");
+    assert_fails(json_parse(&value, deep, sizeof deep - 1, "d", &err), ERR_LIMIT,
+                 "d:1:129: nested");
     assert_ok(json_parse(&value, deep + 1, sizeof deep - 3, "d", &err));
     auto_buf Buf out;
     buf_init(&out, 10000);
@@ -88,7 +89,8 @@ static void members_are_checked(void **state)
     (void)state;
     Error err;
     auto_json json_t *o = NULL;
-    assert_ok(parse(&o, "{\"n\":-3,\"big\":5000000000,\"r\":2.5,\"t\":\"x\",\"z\":null,\"yes\":true,"
+    assert_ok(parse(&o, "{\"n\":-3,\"big\":5000000000,\"r\":2.5,\"t\":\"x\",\"z\":null,"
+                        "\"yes\":true,"
                         "\"nul\":\"a\\u0000b\",\"l\":[]}", &err));
     uint32_t n = 9;
     assert_fails(json_need_u32(o, "n", 1, 64, &n, "c.json", &err), ERR_FORMAT,

@@ -53,9 +53,11 @@ static void bad_bytes_and_long_lines(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         snprintf(line, sizeof line, "\"\xc3\xa9 twelve....%s\"", bad[i]);
         init(&r, line);
-        assert_fails(jsonl_next_text(&r, &text, &size, &err), ERR_FORMAT, "d.jsonl:1:14: not UTF-8");
+        assert_fails(jsonl_next_text(&r, &text, &size, &err), ERR_FORMAT,
+                     "d.jsonl:1:14: not UTF-8");
     }
-    init(&r, "\"\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"");
+    init(&r, "\"\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf"
+             "\xee\x80\x80\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"");
     assert_ok(jsonl_next_text(&r, &text, &size, &err));
     assert_int_equal(size, 23);
     memset(line, ' ', 101);

@@ -80,7 +80,8 @@ static RecipeNode *add_node(Builder *b, RecipeKind kind, yaml_mark_t mark)
 
 static bool is_word(const char *text, size_t length)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                  "0123456789_-";
     return length > 0 && length <= RECIPE_KEY_BYTES_MAX && strspn(text, letters) == length;
 }
 

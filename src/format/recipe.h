@@ -8,7 +8,7 @@
  *     typedef struct { double rate; uint32_t steps; const char *base; } Job;
  *     static const Job job_defaults = {.rate = 1e-4, .steps = 100};
  *     static const RecipeField job_fields[] = {
- *         {"base", RECIPE_TEXT, offsetof(Job, base), .required = true, .meaning = "model to start"},
+ *         {"base", RECIPE_TEXT, offsetof(Job, base), .required = true, .meaning = "to start"},
  *         {"train.rate", RECIPE_F64, offsetof(Job, rate), 1e-9, 1, .meaning = "peak step size"},
  *         {"train.steps", RECIPE_U32, offsetof(Job, steps), 1, 1e6, .meaning = "optimiser steps"}};
  *     static const RecipeTable job_table = RECIPE_TABLE(job_fields, Job, &job_defaults);

@@ -161,7 +161,8 @@ static bool read_choice(const Value *v, void *out)
     }
     char what[200] = "one of";
     for (size_t i = 0, used = strlen(what); choices[i] && used < sizeof what; i++)
-        used += (size_t)snprintf(what + used, sizeof what - used, "%s %s", i ? "," : "", choices[i]);
+        used += (size_t)snprintf(what + used, sizeof what - used, "%s %s", i ? "," : "",
+                                 choices[i]);
     const char *near = text ? suggest_nearest(text, choices, count_texts(choices)) : NULL;
     fail_value(v, what);
     size_t used = v->err ? strlen(v->err->text) : 0;

@@ -120,7 +120,8 @@ static void defaults_and_options(void **state)
     assert_near(job.rate, 0.5, 0);
     assert_fails(recipe_set(&job_table, &job, "train.rtae", "0.5", &err), ERR_INPUT,
                  "did you mean 'train.rate'?");
-    assert_fails(recipe_set(&job_table, &job, "train.rate", "5", &err), ERR_INPUT, "from 1e-09 to 1");
+    assert_fails(recipe_set(&job_table, &job, "train.rate", "5", &err), ERR_INPUT,
+                 "from 1e-09 to 1");
     assert_fails(recipe_set(&job_table, &job, "data.sources", "5", &err), ERR_INPUT, "a list");
 }
 
@@ -130,13 +131,16 @@ static void wrong_values_name_line_and_key(void **state)
     static const struct {
         const char *text, *words;
     } cases[] = {
-        {"name: x\ntrain:\n  rtae: 1", "r.yaml:3: unknown key 'rtae' in 'train' (did you mean 'rate'?)"},
+        {"name: x\ntrain:\n  rtae: 1",
+         "r.yaml:3: unknown key 'rtae' in 'train' (did you mean 'rate'?)"},
         {"name: x\nrate: 1", "r.yaml:2: unknown key 'rate' (did you mean 'train.rate'?)"},
         {"name: x\ntrian:\n  rate: 1", "r.yaml:2: unknown key 'trian' (did you mean 'train'?)"},
-        {"name: x\ntrain:\n  lerning_rate: 1", "unknown key 'lerning_rate' in 'train' (did you mean 'rate'?)"},
+        {"name: x\ntrain:\n  lerning_rate: 1",
+         "unknown key 'lerning_rate' in 'train' (did you mean 'rate'?)"},
         {"name: x\nzebra: 1", "r.yaml:2: unknown key 'zebra'"},
         {"train:\n  rate: 1", "r.yaml:1: 'name' is missing: of the run"},
-        {"name: x\ntrain:\n  rate: fast", "r.yaml:3: 'train.rate' must be a number from 1e-09 to 1, is 'fast'"},
+        {"name: x\ntrain:\n  rate: fast",
+         "r.yaml:3: 'train.rate' must be a number from 1e-09 to 1, is 'fast'"},
         {"name: x\ntrain:\n  rate: nan", "is 'nan'"},
         {"name: x\ntrain:\n  rate: 0x1", "is '0x1'"},
         {"name: x\ntrain:\n  rate: \"0.1\"", "must be a number"},
@@ -149,7 +153,8 @@ static void wrong_values_name_line_and_key(void **state)
         {"name: x\ntrain:\n  steps: -1", "is '-1'"},
         {"name: x\ntrain:\n  steps: 99999999999999999999", "a whole number"},
         {"name: x\ntrain:\n  steps: 4294967297", "a whole number"},
-        {"name: x\ntrain:\n  method: lroa", "one of full, lora, qlora, is 'lroa' (did you mean 'lora'?)"},
+        {"name: x\ntrain:\n  method: lroa",
+         "one of full, lora, qlora, is 'lroa' (did you mean 'lora'?)"},
         {"name: x\ndata:\n  shuffle: yes", "must be true or false, is 'yes'"},
         {"name: 123456789", "'name' must have 1 to 8 bytes, has 9"},
         {"name: ''", "'name' must have 1 to 8 bytes, has 0"},
@@ -159,7 +164,8 @@ static void wrong_values_name_line_and_key(void **state)
         {"name: x\ntrain: {lora: {targets: a}}", "a list of texts, is 'a'"},
         {"name: x\ndata:\n  sources:\n  - a.jsonl", "r.yaml:4: an entry of 'data.sources' must be"},
         {"name: x\ndata:\n  sources:\n  - weight: 2", "r.yaml:4: 'path' is missing"},
-        {"name: x\ndata:\n  sources:\n  - path: a\n    wieght: 2", "r.yaml:5: unknown key 'wieght'"},
+        {"name: x\ndata:\n  sources:\n  - path: a\n    wieght: 2",
+         "r.yaml:5: unknown key 'wieght'"},
     };
     Error err;
     Job job = {.steps = 12345};

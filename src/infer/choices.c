@@ -42,19 +42,26 @@ static bool add_candidate(ChoiceSet *set, const Tokens *ids, uint32_t candidate,
     return true;
 }
 
-/* Ids of one candidate: its text and the end marker. */
-static bool encode(const Engine *engine, const char *text, Tokens *ids, Error *err)
+/* Ids of one candidate: what the template trains of an assistant's turn that says it, so its text
+ * (encoded where it stands) and the end marker. */
+static bool encode(const Engine *engine, const char *text, Tokens *out, Error *err)
 {
-    const Tokenizer *tokenizer = engine_tokenizer(engine);
     const ChatTemplate *chat = engine_template(engine);
-    int32_t end;
-    ids->count = 0;
-    if (!tokenizer_encode(tokenizer, text, strlen(text), ids, err))
-        return false;
-    if (!chat || !tokenizer_special(tokenizer, chat->end_marker, &end))
+    ChatMessage messages[] = {{.role = CHAT_USER, .content = "?", .size = 1},
+                              {.role = CHAT_ASSISTANT, .content = text, .size = strlen(text)}};
+    auto_tokens Tokens ids, trained;
+    tokens_init(&ids, 1 << 16);
+    tokens_init(&trained, 1 << 16);
+    if (!chat)
         return fail(err, ERR_INPUT, "the model has no template to choose answers with");
-    tokens_add(ids, end);
-    return !ids->failed || fail(err, ERR_LIMIT, "candidate '%.80s' has over %d tokens", text,
+    if (!chat_render(chat, engine_tokenizer(engine), messages, 2, false, &ids, &trained, err))
+        return false;
+    out->count = 0;
+    for (size_t i = 0; i < ids.count; i++) {
+        if (trained.ids[i])
+            tokens_add(out, ids.ids[i]);
+    }
+    return !out->failed || fail(err, ERR_LIMIT, "candidate '%.80s' has over %d tokens", text,
                                 CHOICE_TOKENS_MAX);
 }
 

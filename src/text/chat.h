@@ -6,8 +6,8 @@
  * Rendering yields ids directly: markers enter as special ids, contents through tokenizer_encode,
  * so no text of a user can forge a marker. The newline after a role marker is encoded together with
  * its content, so that ids equal those of Hugging Face's apply_chat_template (which would obey a
- * marker written in a content). A token that begins in that newline belongs to the header. The answer span of every assistant message (content and
- * its end marker, not its header) is marked trained.
+ * marker written in a content). The answer span of every assistant message (content and its end
+ * marker, not its header) is marked trained; a token that begins in the header's newline is not.
  *
  * "bastide":              <|system|>\n{content}<|end|>\n  <|user|>\n{content}<|end|>\n
  *             <|assistant|>\n{content}<|end|>\n   generation prompt: <|assistant|>\n
@@ -33,7 +33,7 @@ typedef struct {
 } ChatTemplate;
 const ChatTemplate *chat_template_default(void);
 const ChatTemplate *chat_template_named(const char *name);         /* NULL: unknown */
-const ChatTemplate *chat_template_of_jinja(const char *jinja);     /* by equal text; NULL: unknown */
+const ChatTemplate *chat_template_of_jinja(const char *jinja);     /* equal text; NULL: unknown */
 
 /* Appends ids; when trained is not NULL, appends as many 0/1 marks to it (the same Tokens type).
  * The newline after <|end|> belongs to the template, is not trained. Errors: ERR_INPUT naming the

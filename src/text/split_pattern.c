@@ -13,7 +13,12 @@
 #include <pcre2.h>
 #include <string.h>
 
-enum { NESTING_MAX = 50, STEPS_MAX = 10000000, JIT_STACK_START = 32 << 10, JIT_STACK_MAX = 8 << 20 };
+enum {
+    NESTING_MAX = 50,
+    STEPS_MAX = 10000000,
+    JIT_STACK_START = 32 << 10,
+    JIT_STACK_MAX = 8 << 20,
+};
 
 struct SplitPattern {
     pcre2_general_context *memory;

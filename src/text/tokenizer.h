@@ -30,7 +30,8 @@ bool tokenizer_save(const Tokenizer *tokenizer, const char *path, Error *err) MU
 void tokenizer_free(Tokenizer *tokenizer); /* NULL is a no-op */
 
 uint32_t tokenizer_vocab(const Tokenizer *tokenizer);                   /* ids are below this */
-bool tokenizer_special(const Tokenizer *tokenizer, const char *text, int32_t *id); /* by exact text */
+/* A special token by its exact text. */
+bool tokenizer_special(const Tokenizer *tokenizer, const char *text, int32_t *id);
 bool tokenizer_is_special(const Tokenizer *tokenizer, int32_t id);
 /* The bytes of a token (of a special token: its text). NULL for an id without token. */
 const char *tokenizer_bytes(const Tokenizer *tokenizer, int32_t id, size_t *size);
@@ -85,10 +86,10 @@ typedef struct {
 
 /* Ids: the special tokens, the 256 bytes in the order of the byte-level alphabet (printable ones
  * first, as GPT-2 and Hugging Face have them), the merges by rank. Special tokens written in the
- * text are text. Byte-level BPE over documents with the GPT-2 pattern. Deterministic: the most frequent pair wins,
- * ties go to the lexicographically greater pair of byte strings (first, then second). Fewer
- * possible merges than asked: a smaller vocabulary, no error. each(user, i, &text, &size) gives
- * document i of count. */
+ * text are text. Byte-level BPE over documents with the GPT-2 pattern. Deterministic: the most
+ * frequent pair wins, ties go to the lexicographically greater pair of byte strings (first, then
+ * second). Fewer possible merges than asked: a smaller vocabulary, no error.
+ * each(user, i, &text, &size) gives document i of count and is called from any thread. */
 bool tokenizer_train(Tokenizer **out, const TokenizerTraining *options, size_t count,
                      void (*each)(void *user, size_t i, const char **text, size_t *size),
                      void *user, Error *err) MUST_CHECK;

@@ -7,9 +7,9 @@
 #include "text/tokenizer_model.h"
 
 /* A whole file in which tests replace one part: `model` and what stands beside it. */
-#define TEXT(beside, vocab, merges, more)                                                          \
-    "{\"version\":\"1.0\"," beside "\"model\":{\"type\":\"BPE\",\"vocab\":{" vocab "},\"merges\":[" \
-    merges "]" more "}}"
+#define TEXT(beside, vocab, merges, more)                                                      \
+    "{\"version\":\"1.0\"," beside "\"model\":{\"type\":\"BPE\",\"vocab\":{" vocab         \
+    "},\"merges\":[" merges "]" more "}}"
 #define PRE "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
 #define DEC "\"decoder\":{\"type\":\"ByteLevel\"},"
 #define AB "\"a\":0,\"b\":1,\"ab\":2"
@@ -32,8 +32,8 @@ static const struct {
     {TEXT("\"pre_tokenizer\":{\"type\":\"Whitespace\"}," DEC, AB, "", ""), "'Whitespace'"},
     {TEXT("\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[]}," DEC, AB, "", ""),
      "empty"},
-    {TEXT("\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"}]}," DEC,
-          AB, "", ""), "type 'Digits' is not supported here"},
+    {TEXT("\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"}]},"
+          DEC, AB, "", ""), "type 'Digits' is not supported here"},
     {TEXT("\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
           "\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Removed\",\"invert\":false},"
           "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}]}," DEC, AB, "", ""), "'Removed'"},
@@ -181,7 +181,8 @@ static void saving_keeps_everything(void **state)
         tokenizer_free(again);
     }
     Tokenizer *t = NULL;
-    assert_fails(tokenizer_load(&t, "tokenizer_json_test_tmp/none.json", &err), ERR_NOT_FOUND, "none");
+    assert_fails(tokenizer_load(&t, "tokenizer_json_test_tmp/none.json", &err), ERR_NOT_FOUND,
+                 "none");
     assert_ok(fs_remove_tree(folder, &err));
 }
 

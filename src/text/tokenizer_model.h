@@ -63,7 +63,7 @@ struct Tokenizer {
     PairPlace *pairs;
     uint64_t pair_mask;
 
-    int32_t *by_text; /* ids of model tokens not special, by their bytes, -1: empty; for ignore_merges */
+    int32_t *by_text; /* ids of model tokens not special, by their bytes; -1: empty */
     uint64_t by_text_mask;
 
     AddedToken *added;

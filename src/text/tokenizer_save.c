@@ -72,7 +72,8 @@ static json_t *make_merges(const Tokenizer *t, const uint8_t *is_added, Buf *key
         write_key(t, merge->left, is_added[merge->left], key);
         buf_add_char(key, ' ');
         write_key(t, merge->right, is_added[merge->right], key);
-        good = !key->failed && json_array_append_new(merges, json_stringn(key->data, key->size)) == 0;
+        good = !key->failed &&
+               json_array_append_new(merges, json_stringn(key->data, key->size)) == 0;
     }
     if (good)
         return merges;

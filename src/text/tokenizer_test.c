@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/test.h"
+#include "format/json.h"
 #include "text/text_fixture.h"
 #include "text/tokenizer_model.h"
 
@@ -260,7 +261,7 @@ static void many_documents_in_parallel(void **state)
     Long d = {.size = 700000};
     d.text = mem_alloc(d.size, 1);
     for (size_t i = 0; i < d.size; i++)
-        d.text[i] = fixture_texts[i / 7 % 4][i % 60];
+        d.text[i] = fixture_texts[i / 7 % 4][i % strlen(fixture_texts[i / 7 % 4])];
     auto_tokens Tokens want;
     tokens_init(&want, 1 << 22);
     size_t want_offsets[5] = {0}, offsets[5];
@@ -292,49 +293,78 @@ static void many_documents_in_parallel(void **state)
     tokenizer_free(t);
 }
 
-/* Trains, saves, loads and encodes with the n-th allocation failing, until nothing fails. */
-static bool whole_way(const char *path, Error *err)
+static const char folder[] = "tokenizer_test_tmp", path[] = "tokenizer_test_tmp/tokenizer.json";
+
+static bool train_and_save(Error *err)
 {
-    Tokenizer *t = NULL, *again = NULL;
+    Tokenizer *t = NULL;
+    bool done = fixture_tokenizer(&t, 300, 1, err) && tokenizer_save(t, path, err);
+    tokenizer_free(t);
+    return done;
+}
+
+static bool load_and_encode(Error *err)
+{
+    Tokenizer *t = NULL;
     auto_tokens Tokens ids;
     auto_buf Buf text;
     tokens_init(&ids, 10000);
     buf_init(&text, 10000);
     char word[100];
     memset(word, 'e', sizeof word);
-    bool done = fixture_tokenizer(&t, 300, 1, err) && tokenizer_save(t, path, err) &&
-                tokenizer_load(&again, path, err) &&
-                tokenizer_encode(again, word, sizeof word, &ids, err) &&
-                tokenizer_encode(again, fixture_texts[2], strlen(fixture_texts[2]), &ids, err) &&
-                tokenizer_decode(again, ids.ids, ids.count, true, &text, err);
+    bool done = tokenizer_load(&t, path, err) &&
+                tokenizer_encode(t, word, sizeof word, &ids, err) &&
+                tokenizer_encode(t, fixture_texts[2], strlen(fixture_texts[2]), &ids, err) &&
+                tokenizer_decode(t, ids.ids, ids.count, true, &text, err);
     tokenizer_free(t);
-    tokenizer_free(again);
     return done;
 }
 
+/* Runs `way` with each allocation from the first-th failing, until all were met. */
+static void fail_each_allocation(bool (*way)(Error *err), uint64_t first)
+{
+    Error err;
+    uint64_t before = mem_count();
+    assert_ok(way(&err));
+    uint64_t total = mem_count() - before, failures = 0;
+    assert_true(total > first);
+    for (uint64_t n = first; n < total; n++) {
+        err = (Error){0};
+        mem_fail_after((int64_t)n);
+        bool done = way(&err);
+        mem_fail_after(-1);
+        failures += !done;
+        if (!done && err.code != ERR_MEMORY && err.code != ERR_LIMIT)
+            fail_test("allocation %d: code %d '%s'", (int)n, (int)err.code, err.text);
+    }
+    assert_true(failures > 0);
+}
+
+/* The parser of JSON has its own such test: loading starts to fail after it. */
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
     Error err;
-    const char *folder = "tokenizer_test_tmp", *path = "tokenizer_test_tmp/tokenizer.json";
     assert_ok(fs_make_dirs(folder, &err));
+    fail_each_allocation(train_and_save, 0);
+    assert_ok(train_and_save(&err));
     uint64_t before = mem_count();
-    assert_ok(whole_way(path, &err));
-    uint64_t total = mem_count() - before;
-    assert_true(total > 100);
-    uint64_t stride = total / 1500 + 1;
-    for (uint64_t n = 0; n < total; n += n < 200 ? 1 : stride) {
-        err = (Error){0};
-        mem_fail_after((int64_t)n);
-        bool done = whole_way(path, &err);
-        mem_fail_after(-1);
-        /* jansson does not always know that memory was the reason: then it is ERR_FORMAT. */
-        if (!done && err.code != ERR_MEMORY && err.code != ERR_LIMIT && err.code != ERR_FORMAT)
-            fail_test("allocation %d: code %d '%s'", (int)n, (int)err.code, err.text);
-    }
+    json_t *root = NULL;
+    assert_ok(json_read(&root, path, 1 << 20, &err));
+    uint64_t reading = mem_count() - before;
+    json_decref(root);
+    fail_each_allocation(load_and_encode, reading);
+    assert_ok(fs_remove_tree(folder, &err));
+}
+
+static void every_file_call_may_fail(void **state)
+{
+    (void)state;
+    Error err;
+    assert_ok(fs_make_dirs(folder, &err));
     for (int64_t n = 0; n < 12; n++) {
         fs_fail_after(n, 5);
-        bool done = whole_way(path, &err);
+        bool done = train_and_save(&err) && load_and_encode(&err);
         fs_fail_after(-1, 0);
         assert_true(done || err.code == ERR_IO);
     }
@@ -355,6 +385,7 @@ int main(void)
         cmocka_unit_test(a_merge_never_spells_a_special),
         cmocka_unit_test(many_documents_in_parallel),
         cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(every_file_call_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -362,12 +362,14 @@ static bool train_run(Train *s, const WordCounts *counts)
 
 /* ---- from the merges to a tokenizer ---- */
 
-static const char parts_text[] =
-    "{\"normalizer\": null, \"post_processor\": null,"
-    " \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false,"
-    " \"trim_offsets\": true, \"use_regex\": true},"
-    " \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true,"
-    " \"use_regex\": true}}";
+/* What a new tokenizer.json says around the model: GPT-2's pattern, byte-level, nothing else. */
+static json_t *new_parts(void)
+{
+    return json_pack("{s:n,s:n,s:{s:s,s:b,s:b,s:b},s:{s:s,s:b,s:b,s:b}}", "normalizer",
+                     "post_processor", "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0,
+                     "trim_offsets", 1, "use_regex", 1, "decoder", "type", "ByteLevel",
+                     "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1);
+}
 
 static bool build_specials(Tokenizer *t, const TokenizerTraining *options, Error *err)
 {
@@ -421,10 +423,11 @@ static bool build_tokens(Tokenizer *t, const Train *s, uint32_t specials, Error 
 
 static bool build(Tokenizer **out, const Train *s, const TokenizerTraining *options, Error *err)
 {
-    auto_json json_t *parts = NULL;
+    auto_json json_t *parts = new_parts();
     Tokenizer *t = NULL;
-    if (!json_parse(&parts, parts_text, strlen(parts_text), "new tokenizer", err) ||
-        !tokenizer_model_new(&t, options->special_count + s->tokens, err))
+    if (!parts)
+        return fail(err, ERR_MEMORY, "no memory for a tokenizer");
+    if (!tokenizer_model_new(&t, options->special_count + s->tokens, err))
         return false;
     if (!tokenizer_stages_read(t, parts, "new tokenizer", err) ||
         !build_specials(t, options, err) || !build_tokens(t, s, options->special_count, err)) {
@@ -461,9 +464,9 @@ static bool check_options(Train *s, Error *err)
     const TokenizerTraining *o = s->options;
     if (o->vocab > TOKENIZER_VOCAB_MAX || o->special_count > TOKENIZER_VOCAB_MAX - 256 ||
         o->vocab < o->special_count + 256)
-        return fail(err, ERR_INPUT, "a vocabulary of %u is outside %u..%d: 256 bytes and %u special "
-                    "tokens are in it", o->vocab, o->special_count + 256, TOKENIZER_VOCAB_MAX,
-                    o->special_count);
+        return fail(err, ERR_INPUT, "a vocabulary of %u is outside %u..%d: 256 bytes and %u "
+                    "special tokens are in it", o->vocab, o->special_count + 256,
+                    TOKENIZER_VOCAB_MAX, o->special_count);
     s->tokens_max = o->vocab - o->special_count;
     s->token_bytes_max = o->token_bytes_max ? o->token_bytes_max : TOKEN_BYTES_DEFAULT;
     if (s->token_bytes_max > TOKENIZER_TOKEN_BYTES_MAX / 4)

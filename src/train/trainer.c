@@ -74,9 +74,25 @@ static bool is_learned(const Graph *g, ValueId id)
     return value->role == ROLE_PARAM && value->grad != 0;
 }
 
-static void measure(const Graph *g, const Program *train, const Program *loss, TrainerMemory *out)
+/* Multiplications and additions that a token, and a target, cannot do without: those of the matrices,
+ * forward once and backward twice. Attention comes on top and depends on the documents' lengths. */
+static void count_flops(const Graph *g, TrainerMemory *out)
+{
+    for (uint32_t i = 0; i < graph_nodes(g); i++) {
+        const Node *node = graph_node(g, i);
+        double each = 3.0 * (double)op_flops(g, node);
+        if (node->op == OP_MATMUL)
+            out->flops_token += each / graph_value(g, node->in[0])->shape.dim[0];
+        else if (node->op == OP_XENT)
+            out->flops_target += each / graph_value(g, node->in[0])->shape.dim[0];
+    }
+}
+
+static void measure(const Graph *g, const Graph *forward, const Program *train,
+                    const Program *loss, TrainerMemory *out)
 {
     *out = (TrainerMemory){0};
+    count_flops(forward, out);
     for (ValueId id = 1; id <= graph_values(g); id++) {
         const Value *value = graph_value(g, id);
         uint64_t count = shape_count(value->shape);
@@ -114,7 +130,7 @@ bool trainer_plan(const Family *family, const ModelConfig *config, const Trainer
               program_plan(&t.train.program, t.train.graph, t.device, err) &&
               program_plan(&t.loss.program, t.loss.graph, t.device, err);
     if (ok)
-        measure(t.train.graph, t.train.program, t.loss.program, out);
+        measure(t.train.graph, t.loss.graph, t.train.program, t.loss.program, out);
     program_free(t.train.program);
     program_free(t.loss.program);
     graph_free(t.train.graph);
@@ -221,7 +237,7 @@ static bool set_up(Trainer *t, Error *err)
         !program_plan(&t->train.program, t->train.graph, t->device, err) ||
         !program_plan(&t->loss.program, t->loss.graph, t->device, err))
         return false;
-    measure(t->train.graph, t->train.program, t->loss.program, &t->memory);
+    measure(t->train.graph, t->loss.graph, t->train.program, t->loss.program, &t->memory);
     if (!make_adapter(t, err) || !list_learned(t, err) || !allocate(t, err) ||
         !bind(t, &t->train, err) || !bind(t, &t->loss, err))
         return false;

@@ -200,8 +200,7 @@ static void signed_but_hostile(void **state)
         "{\"format\":\"bastide-manifest/1\",\"files\":[7]}",
         "{\"format\":\"bastide-manifest/1\",\"files\":7}",
         "{\"format\":\"bastide-manifest/2\",\"files\":[]}",
-        "{\"format\":\"bastide-manifest/1\",\"files\":[{\"path\":\"model.safetensors\"},"
-        "{\"path\":\"model.safetensors\"}]}",
+        "{\"format\":\"bastide-manifest/1\",\"files\":[{\"path\":\"model.safetensors\"},7]}",
         "[]", "{", ""};
     Error err;
     ManifestReport report;

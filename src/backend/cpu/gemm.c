@@ -1,12 +1,15 @@
 /* gemm.c: see gemm.h; the part that all instruction sets share.
  *
- * C is cut into a grid of tiles, one pool task each. A task packs what it needs of op(A) and op(B)
- * into memory of its worker and never waits for another, so a call has a single barrier; the price
- * is that a panel is packed once per tile that reads it, which `cut` weighs against balance.
+ * A product runs in two loops of the pool. The first packs op(B) into a slab that all threads
+ * share, in the very layout of packed weights (gemm_packed.c), so that the second is gemm_packed:
+ * C is cut into a grid of tiles, one task each, and a task packs what it needs of op(A) into
+ * memory of its worker. An op(B) too large for the slab comes in pieces: fewer columns at a time,
+ * and few K blocks at a time, which costs nothing, since C passes through memory between K blocks
+ * anyway.
  *
- *     task:  for each K block                         (gemm_depth(k) long)
- *              for each block of rows of the tile     (block_rows: op(A) packed, stays in L2)
- *                for each panel of columns            (op(B) packed on its first use)
+ *     task:  for each K block                      (`depth` long)
+ *              for each block of rows of the tile  (block_rows: op(A) packed, stays in L2)
+ *                for each panel of columns         (streams in from L3, prefetched one ahead)
  *                  for each panel of rows: isa->tile
  *
  * Bits do not depend on the grid: a C element is always the work of isa->tile on whole K blocks in
@@ -19,21 +22,28 @@
 #include <string.h>
 
 enum {
-    TILE_COLUMNS = 768,    /* most columns of a tile: bounds the worker's panels of op(B) */
-    BLOCK_ROWS_MAX = 192,  /* of any instruction set */
-    DIRECT_COLUMNS = 0,  /* tiles this narrow read op(A) where it lies: packing would not pay */
-    SMALL_WORK = 1 << 17,  /* multiply-adds: below, a second thread costs more than it brings */
+    SLAB_FLOATS = 2 << 20,     /* 8 MiB of op(B), shared: stays in L3 */
+    SLAB_COLUMNS = 2048,       /* of op(B) at once: packing op(A) again for more costs 1 % */
+    BLOCK_ROWS_MAX = 192,      /* of any instruction set */
+    DIRECT_ROWS = 16,          /* so few rows of op(A) are read where they lie */
+    DIRECT_COLUMNS = 256,
+    DIRECT_LDA = 256,
+    SMALL_WORK = 1 << 17,      /* multiply-adds: below, a second thread costs more than it brings */
+    PACK_TASK_FLOATS = 1 << 14, /* of op(B): so few are packed by the caller alone */
+    COPY_STEP = 8,             /* rows copied to one panel before the next panel's turn */
+    COPY_COLUMNS = 1024,       /* of a task that copies op(B), COPY_ROWS high */
+    COPY_ROWS = 64,
+    /* A worker's floats: packed op(A), and one panel of unpacked Q8_0. */
     A_FLOATS = BLOCK_ROWS_MAX * GEMM_KC + GEMM_PACK_SLACK,
-    B_FLOATS = TILE_COLUMNS * GEMM_KC + GEMM_PACK_SLACK,
-    WORKER_BYTES = 2 << 20, /* one huge page: scratch in small pages costs a tenth of the speed */
-    WORKERS_LEAST = 2,      /* so much memory that mem_alloc_aligned asks for huge pages */
+    B_FLOATS = GEMM_COLUMNS_MAX * GEMM_KC + GEMM_PACK_SLACK,
+    WORKER_FLOATS = A_FLOATS + B_FLOATS,
 };
-static_assert((A_FLOATS + B_FLOATS) * sizeof(float) <= WORKER_BYTES, "a worker's panels fit");
 
+/* The grid of C. */
 typedef struct {
     const GemmProduct *product;
     const GemmIsa *isa;
-    float *scratch;
+    float *workers;
     uint32_t tile_rows, tile_columns, grid_rows, grid_columns;
 } Plan;
 
@@ -41,7 +51,7 @@ typedef struct {
 typedef struct {
     const GemmProduct *product;
     const GemmIsa *isa;
-    float *a_panels, *b_panels;
+    float *a_panels, *b_panel;
     uint32_t row, row_end, column, column_end; /* of C */
     uint32_t k, depth;                         /* the K block at work */
 } Tile;
@@ -117,44 +127,42 @@ uint32_t gemm_depth(uint32_t k)
     return parts(even, GEMM_Q8_GROUP) * GEMM_Q8_GROUP;
 }
 
-/* The panel of op(B) for the columns from j on, in f32: found in packed weights, or made in
- * `slot` when `make`. */
-static const float *b_panel(const Tile *t, uint32_t j, float *slot, bool make)
+/* The panel of op(B) for the columns from j on; *next: what will be read after it. */
+static const float *find_panel(const Tile *t, uint32_t j, const float **next)
 {
     const GemmProduct *p = t->product;
     uint32_t width = t->isa->columns;
-    if (p->packed && p->type == GEMM_F32)
-        return (const float *)p->packed + (size_t)j * p->k + (size_t)t->k * width;
-    if (!make)
-        return slot;
-    if (p->packed) {
-        const uint8_t *q8 = (const uint8_t *)p->packed +
-                            gemm_q8_panel_bytes(width, p->k) * (j / width) +
-                            gemm_q8_panel_bytes(width, t->k);
-        t->isa->unpack_q8(slot, q8, t->depth);
-        return slot;
+    if (p->type == GEMM_F32) {
+        const float *panel = (const float *)p->packed + (size_t)j * p->k + (size_t)t->k * width;
+        *next = panel + (size_t)width * p->k;
+        return panel;
     }
-    uint32_t lines = min_u32(t->column_end - j, width);
-    if (p->flags.transpose_b)
-        t->isa->pack_transpose(slot, width, p->b + j * p->ldb + t->k, p->ldb, lines, t->depth);
-    else
-        t->isa->pack_copy(slot, width, p->b + t->k * p->ldb + j, p->ldb, lines, t->depth);
-    return slot;
+    const uint8_t *q8 = (const uint8_t *)p->packed +
+                        gemm_q8_panel_bytes(width, p->k) * (j / width) +
+                        gemm_q8_panel_bytes(width, t->k);
+    t->isa->unpack_q8(t->b_panel, q8, t->depth);
+    *next = (const float *)(const void *)(q8 + gemm_q8_panel_bytes(width, p->k));
+    return t->b_panel;
 }
 
+/* Packs a block of rows. A transposed A is copied COPY_STEP of its rows at a time over all panels:
+ * runs as long as the block is wide set the hardware's prefetch off, a panel's would not. */
 static void pack_a(const Tile *t, uint32_t row, uint32_t rows)
 {
     const GemmProduct *p = t->product;
-    uint32_t width = t->isa->rows;
-    for (uint32_t i = 0; i < rows; i += width) {
-        float *panel = t->a_panels + (size_t)i * t->depth;
-        uint32_t lines = min_u32(rows - i, width);
-        if (p->flags.transpose_a)
-            t->isa->pack_copy(panel, width, p->a + t->k * p->lda + row + i, p->lda, lines,
-                              t->depth);
-        else
-            t->isa->pack_transpose(panel, width, p->a + (row + i) * p->lda + t->k, p->lda, lines,
-                                   t->depth);
+    uint32_t width = t->isa->rows, step = p->flags.transpose_a ? COPY_STEP : t->depth;
+    for (uint32_t k = 0; k < t->depth; k += step) {
+        uint32_t some = min_u32(step, t->depth - k), from = t->k + k;
+        for (uint32_t i = 0; i < rows; i += width) {
+            float *panel = t->a_panels + (size_t)i * t->depth + (size_t)k * width;
+            uint32_t lines = min_u32(rows - i, width);
+            if (p->flags.transpose_a)
+                t->isa->pack_copy(panel, width, p->a + from * p->lda + row + i, p->lda, lines,
+                                  some);
+            else
+                t->isa->pack_transpose(panel, width, p->a + (row + i) * p->lda + from, p->lda,
+                                       lines, some);
+        }
     }
 }
 
@@ -162,19 +170,31 @@ static void pack_a(const Tile *t, uint32_t row, uint32_t rows)
 typedef struct {
     const float *at;
     size_t row, step, panel; /* strides: of a row, of k, of a panel */
+    uint32_t rows;           /* of a panel */
 } Walk;
+
+/* Packing op(A) does not pay where few columns or rows will read it, unless its walk is hard on
+ * the cache: down a transposed A with long rows. */
+static bool reads_directly(const GemmProduct *p, uint32_t columns)
+{
+    if (p->flags.transpose_a)
+        return columns <= DIRECT_COLUMNS && p->lda <= DIRECT_LDA;
+    return p->m <= DIRECT_ROWS;
+}
 
 static Walk walk_a(const Tile *t, uint32_t row, uint32_t rows)
 {
     const GemmProduct *p = t->product;
     uint32_t width = t->isa->rows;
-    if (t->column_end - t->column > DIRECT_COLUMNS) {
+    if (!reads_directly(p, t->column_end - t->column)) {
         pack_a(t, row, rows);
-        return (Walk){t->a_panels, 1, width, (size_t)width * t->depth};
+        return (Walk){t->a_panels, 1, width, (size_t)width * t->depth, width};
     }
     if (p->flags.transpose_a)
-        return (Walk){p->a + t->k * p->lda + row, 1, p->lda, width};
-    return (Walk){p->a + row * p->lda + t->k, p->lda, 1, width * p->lda};
+        return (Walk){p->a + t->k * p->lda + row, 1, p->lda, width, width};
+    /* A few rows are split evenly: a last panel of one or two would wait on its own chains. */
+    uint32_t even = parts(rows, parts(rows, width));
+    return (Walk){p->a + row * p->lda + t->k, p->lda, 1, even * p->lda, even};
 }
 
 /* A panel of columns that C does not fill: computed aside, then merged with the same additions. */
@@ -183,96 +203,80 @@ static void tile_at_edge(const GemmIsa *isa, uint32_t rows, uint32_t depth, Walk
 {
     float edge[GEMM_ROWS_MAX * GEMM_COLUMNS_MAX];
     isa->tile(rows, depth, a.at, a.row, a.step, b, b, edge, isa->columns, false);
-    for (uint32_t i = 0; i < rows; i++)
-        for (uint32_t j = 0; j < columns; j++) {
-            float chain = edge[i * isa->columns + j];
-            c[i * ldc + j] = add ? c[i * ldc + j] + chain : chain;
-        }
+    gemm_merge(c, ldc, edge, isa->columns, rows, columns, add);
 }
 
-static void run_panel(const Tile *t, Walk a, uint32_t row, uint32_t rows, const float *b,
-                      const float *next, uint32_t column, bool add)
+static void run_panel(const Tile *t, Walk a, uint32_t row, uint32_t rows, uint32_t column)
 {
     const GemmIsa *isa = t->isa;
+    const float *next, *b = find_panel(t, column, &next);
     size_t ldc = t->product->ldc;
     float *c = t->product->c + row * ldc + column;
-    size_t step = next == b ? 0 : GEMM_NEXT_STEP * (size_t)t->depth;
     uint32_t columns = t->column_end - column;
-    for (uint32_t i = 0; i < rows; i += isa->rows) {
-        uint32_t some = min_u32(rows - i, isa->rows);
+    bool add = t->product->flags.accumulate || t->k > 0;
+    for (uint32_t i = 0; i < rows; i += a.rows) {
+        uint32_t some = min_u32(rows - i, a.rows);
         if (columns >= isa->columns)
             isa->tile(some, t->depth, a.at, a.row, a.step, b, next, c, ldc, add);
         else
             tile_at_edge(isa, some, t->depth, a, b, c, ldc, add, columns);
         a.at += a.panel;
-        next += step;
-        c += isa->rows * ldc;
+        c += a.rows * ldc;
+        next += GEMM_NEXT_STEP * (size_t)t->depth;
     }
 }
 
 static void run_block(const Tile *t, uint32_t row, uint32_t rows)
 {
     Walk a = walk_a(t, row, rows);
-    bool add = t->product->flags.accumulate || t->k > 0;
-    bool first = row == t->row, only = first && row + rows == t->row_end;
-    for (uint32_t j = t->column; j < t->column_end; j += t->isa->columns) {
-        /* With one block of rows a panel is used once: one slot, which stays in the cache. */
-        float *slot = t->b_panels + (only ? 0 : (size_t)(j - t->column) * t->depth);
-        const float *b = b_panel(t, j, slot, first);
-        bool ready = t->product->packed && t->product->type == GEMM_F32;
-        const float *next = ready ? b + (size_t)t->isa->columns * t->product->k
-                            : first ? b : b + (size_t)t->isa->columns * t->depth;
-        run_panel(t, a, row, rows, b, next, j, add);
-    }
+    for (uint32_t j = t->column; j < t->column_end; j += t->isa->columns)
+        run_panel(t, a, row, rows, j);
 }
 
 static void run_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const Plan *plan = ctx;
     const GemmProduct *p = plan->product;
-    float *mine = plan->scratch + (size_t)worker * (WORKER_BYTES / sizeof(float));
-    Tile t = {.product = p, .isa = plan->isa, .a_panels = mine, .b_panels = mine + A_FLOATS};
+    float *mine = plan->workers + (size_t)worker * WORKER_FLOATS;
+    Tile t = {.product = p, .isa = plan->isa, .a_panels = mine, .b_panel = mine + A_FLOATS};
     t.row = task % plan->grid_rows * plan->tile_rows;
     t.row_end = min_u32(t.row + plan->tile_rows, p->m);
     t.column = task / plan->grid_rows * plan->tile_columns;
     t.column_end = min_u32(t.column + plan->tile_columns, p->n);
 
-    uint32_t width = plan->isa->rows, depth = gemm_depth(p->k);
+    uint32_t width = plan->isa->rows;
     uint32_t panels = parts(t.row_end - t.row, width);
     uint32_t blocks = parts(panels * width, plan->isa->block_rows);
     uint32_t block = parts(panels, blocks) * width; /* rows, evened out */
-    do { /* once even when k is 0: C is set */
-        t.depth = min_u32(p->k - t.k, depth);
+    while (t.k < p->k) {
+        t.depth = min_u32(p->k - t.k, p->depth);
         for (uint32_t row = t.row; row < t.row_end; row += block)
             run_block(&t, row, min_u32(block, t.row_end - row));
         t.k += t.depth;
-    } while (t.k < p->k);
+    }
 }
 
 /* ---- the grid ---- */
 
-/* Chooses the grid: the least time of the busiest thread, in cycles of a multiply-add of one
- * register row, when packing an element of op(A) or op(B) costs PACK multiply-adds. */
+/* Chooses the grid: the least time of the busiest thread, in multiply-adds, where packing an
+ * element of op(A) costs as much as PACK of them (it is bound by memory). */
 static void cut(Plan *plan, uint32_t threads)
 {
-    enum { PACK = 8, CHOICES = 8, ROUNDS = 5 };
+    enum { PACK = 24, CHOICES = 8, ROUNDS = 8 };
     const GemmProduct *p = plan->product;
     uint32_t panels_m = parts(p->m, plan->isa->rows), panels_n = parts(p->n, plan->isa->columns);
-    uint32_t columns_max = TILE_COLUMNS / plan->isa->columns;
-    uint32_t least = parts(panels_n, columns_max);
     double best = 0;
     for (uint32_t choice = 0; choice < CHOICES; choice++) {
-        uint32_t wide = parts(panels_n, min_u32(least << choice, panels_n));
+        uint32_t wide = parts(panels_n, min_u32(1u << choice, panels_n));
         uint32_t across = parts(panels_n, wide);
         for (uint32_t round = 1; round <= ROUNDS; round++) {
             uint32_t down = min_u32(parts(round * threads, across), panels_m);
             uint32_t high = parts(panels_m, down);
             down = parts(panels_m, high);
             double rows = (double)high * plan->isa->rows, columns = wide * plan->isa->columns;
-            double packing = (columns > DIRECT_COLUMNS ? rows : 0) + (p->packed ? 0 : columns);
-            double tile = rows * columns + PACK * packing;
-            /* A fifth of a tile more: the wait for a thread that was disturbed. */
-            double time = (parts(across * down, threads) + 0.0) * tile;
+            double tile = rows * (columns + (reads_directly(p, (uint32_t)columns) ? 0 : PACK));
+            /* A part of a tile more: the wait for a thread that was disturbed. */
+            double time = (parts(across * down, threads) + 0.2) * tile;
             if (best == 0 || time < best) {
                 best = time;
                 plan->tile_rows = high * plan->isa->rows;
@@ -284,26 +288,106 @@ static void cut(Plan *plan, uint32_t threads)
     }
 }
 
-size_t gemm_scratch_bytes(uint32_t threads)
+/* C when there is nothing to add up. */
+static void clear(const GemmProduct *p)
 {
-    return (size_t)(threads < WORKERS_LEAST ? WORKERS_LEAST : threads) * WORKER_BYTES;
+    for (uint32_t i = 0; i < p->m && !p->flags.accumulate; i++)
+        memset(p->c + i * p->ldc, 0, p->n * sizeof *p->c);
 }
 
 void gemm_run(Pool *pool, void *scratch, const GemmProduct *product)
 {
-    if (product->m == 0 || product->n == 0)
+    if (product->m == 0 || product->n == 0 || product->k == 0) {
+        clear(product);
         return;
-    Plan plan = {.product = product, .isa = gemm_isa(), .scratch = scratch};
+    }
+    Plan plan = {.product = product, .isa = gemm_isa(), .workers = (float *)scratch + SLAB_FLOATS};
     assert(plan.isa->block_rows <= BLOCK_ROWS_MAX);
     double work = (double)product->m * product->n * product->k;
     cut(&plan, work < SMALL_WORK ? 1 : pool_threads(pool));
     pool_for(pool, plan.grid_rows * plan.grid_columns, run_task, &plan);
 }
 
+/* ---- op(B) into the slab ---- */
+
+typedef struct {
+    const GemmIsa *isa;
+    float *slab;
+    const float *b; /* the piece's first element */
+    size_t ldb;
+    bool transpose;
+    uint32_t n, k;             /* of the piece */
+    uint32_t columns, depth;   /* of a task */
+    uint32_t step;             /* of k, before the next panel's turn */
+    uint32_t grid_k;
+} Pack;
+
+static void pack_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    (void)worker;
+    const Pack *pack = ctx;
+    uint32_t width = pack->isa->columns, from = task / pack->grid_k * pack->columns;
+    uint32_t to = min_u32(from + pack->columns, pack->n);
+    uint32_t k = task % pack->grid_k * pack->depth, k_end = min_u32(k + pack->depth, pack->k);
+    for (; k < k_end; k += pack->step) {
+        uint32_t some = min_u32(pack->step, k_end - k);
+        for (uint32_t j = from; j < to; j += width) {
+            float *panel = pack->slab + (size_t)j * pack->k + (size_t)k * width;
+            uint32_t lines = min_u32(to - j, width);
+            if (pack->transpose)
+                pack->isa->pack_transpose(panel, width, pack->b + j * pack->ldb + k, pack->ldb,
+                                          lines, some);
+            else
+                pack->isa->pack_copy(panel, width, pack->b + k * pack->ldb + j, pack->ldb, lines,
+                                     some);
+        }
+    }
+}
+
+/* Tasks follow the rows of B in memory: along k when transposed, else along the columns, with
+ * COPY_STEP rows at a time (see pack_a). */
+static void pack_b(Pool *pool, Pack *pack)
+{
+    uint32_t width = pack->isa->columns;
+    pack->step = pack->transpose ? GEMM_KC : COPY_STEP;
+    pack->depth = pack->transpose ? GEMM_KC : COPY_ROWS;
+    pack->columns = pack->transpose ? width : COPY_COLUMNS;
+    if ((size_t)pack->n * pack->k <= PACK_TASK_FLOATS) { /* not worth waking a thread */
+        pack->depth = pack->k;
+        pack->columns = parts(pack->n, width) * width;
+    }
+    pack->grid_k = parts(pack->k, pack->depth);
+    pool_for(pool, pack->grid_k * parts(pack->n, pack->columns), pack_task, pack);
+}
+
+size_t gemm_scratch_bytes(uint32_t threads)
+{
+    return (SLAB_FLOATS + GEMM_PACK_SLACK + (size_t)threads * WORKER_FLOATS) * sizeof(float);
+}
+
 void gemm(Pool *pool, void *scratch, GemmFlags flags, uint32_t m, uint32_t n, uint32_t k,
           const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc)
 {
-    GemmProduct product = {.flags = flags, .m = m, .n = n, .k = k, .a = a, .lda = lda,
-                           .b = b, .ldb = ldb, .c = c, .ldc = ldc};
-    gemm_run(pool, scratch, &product);
+    const GemmIsa *isa = gemm_isa();
+    GemmProduct p = {.flags = flags, .m = m, .n = n, .k = k, .depth = gemm_depth(k),
+                     .a = a, .lda = lda, .c = c, .ldc = ldc, .packed = scratch};
+    if (m == 0 || n == 0 || k == 0) {
+        gemm_run(pool, scratch, &p);
+        return;
+    }
+    Pack pack = {.isa = isa, .slab = scratch, .ldb = ldb, .transpose = flags.transpose_b};
+    for (uint32_t column = 0; column < n; column += SLAB_COLUMNS) {
+        pack.n = p.n = min_u32(n - column, SLAB_COLUMNS);
+        size_t wide = (size_t)parts(p.n, isa->columns) * isa->columns;
+        uint32_t most = (uint32_t)(SLAB_FLOATS / wide / p.depth) * p.depth;
+        p.c = c + column;
+        for (uint32_t from = 0; from < k; from += most) {
+            pack.k = p.k = min_u32(k - from, most);
+            pack.b = flags.transpose_b ? b + column * ldb + from : b + from * ldb + column;
+            p.a = flags.transpose_a ? a + from * lda : a + from;
+            p.flags.accumulate = flags.accumulate || from > 0;
+            pack_b(pool, &pack);
+            gemm_run(pool, scratch, &p);
+        }
+    }
 }

@@ -217,6 +217,7 @@ const GemmIsa gemm_isa_avx2 = {
     .supported = avx2_supported,
     .rows = ROWS,
     .columns = COLUMNS,
+    .q8_rows = 4,
     .block_rows = 16 * ROWS,
     .tile = avx2_tile,
     .tile_q8 = avx2_tile_q8,

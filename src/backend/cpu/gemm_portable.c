@@ -134,6 +134,7 @@ const GemmIsa gemm_isa_portable = {
     .supported = portable_supported,
     .rows = ROWS,
     .columns = COLUMNS,
+    .q8_rows = 4,
     .block_rows = 32 * ROWS,
     .tile = portable_tile,
     .tile_q8 = portable_tile_q8,

@@ -6,6 +6,8 @@
  * over tokens (gradients of shared vectors) use a fixed tree. Nothing allocates: where scratch is
  * taken, the matching *_scratch function says how many bytes (64-byte aligned).
  * y may be the same memory as x only where a contract says "in place".
+ * Limits (asserted, callers check them first): E up to 1024, even for vec_rope; up to 2^24 - 1
+ * tokens in a row or positions in a cache. Exponentials below 2^-125 count as 0.
  */
 #pragma once
 #include "base/pool.h"
@@ -35,9 +37,10 @@ void vec_swiglu(Pool *pool, float *y, const float *g, const float *u, size_t cou
 void vec_swiglu_back(Pool *pool, float *dg, float *du, const float *g, const float *u,
                      const float *dy, size_t count);
 
-void vec_add(Pool *pool, float *y, const float *a, const float *b, size_t count); /* in place fine */
-void vec_mul(Pool *pool, float *y, const float *a, const float *b, size_t count); /* in place fine */
-void vec_scale(Pool *pool, float *y, const float *x, float factor, size_t count); /* in place fine */
+/* In place is fine for these three. */
+void vec_add(Pool *pool, float *y, const float *a, const float *b, size_t count);
+void vec_mul(Pool *pool, float *y, const float *a, const float *b, size_t count);
+void vec_scale(Pool *pool, float *y, const float *x, float factor, size_t count);
 
 /* Causal, block-diagonal, grouped attention over one packed row of T tokens.
  *   q[T,H*E], k[T,K*E], v[T,K*E]; head h reads kv head h / (H/K); token t attends to tokens
@@ -45,7 +48,8 @@ void vec_scale(Pool *pool, float *y, const float *x, float factor, size_t count)
  *   document, or the edge of a sliding window).
  *   y[T,H*E]; lse[T,H] = log sum exp of the scores (kept for the backward pass).
  * Flash style: no T x T memory; tiles of keys outside every [start, t] of a tile of queries are
- * skipped. */
+ * skipped. A document's bits (y, lse and gradients) do not depend on where in the row it lies nor
+ * on the other documents, as long as all inputs are finite. */
 size_t vec_attention_scratch(uint32_t threads, uint32_t e);
 void vec_attention(Pool *pool, void *scratch, float *y, float *lse, const float *q, const float *k,
                    const float *v, const int32_t *start, float scale, uint32_t t, uint32_t heads,
@@ -61,7 +65,8 @@ void vec_attention_back(Pool *pool, void *scratch, float *dq, float *dk, float *
  * kcache, vcache [rows, K*E]: row of position p of sequence s is pages[s*pages_max + p/page]*page +
  * p%page. Token t belongs to sequence seq[t] at position pos[t] and attends to positions
  * [max(0, pos[t]-window+1), pos[t]] (window 0: all); its own key and value are in the cache
- * already. A token's bits do not depend on the other tokens of the call. */
+ * already. A token's bits do not depend on the other tokens of the call; cached rows after the last
+ * position asked of a sequence are not read. */
 typedef struct {
     const int32_t *seq, *pos, *pages;
     uint32_t pages_max, page, window;

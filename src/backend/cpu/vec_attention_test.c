@@ -48,7 +48,8 @@ static void make_starts(const Case *c, int32_t *start)
 
 static Work work_new(Case c, uint64_t seed)
 {
-    Work w = {.c = c, .queries = (size_t)c.t * c.heads * c.e, .keys = (size_t)c.t * c.kv_heads * c.e,
+    Work w = {.c = c, .queries = (size_t)c.t * c.heads * c.e,
+              .keys = (size_t)c.t * c.kv_heads * c.e,
               .scale = (float)(1 / sqrt(c.e)), .start = bytes_poisoned(c.t * sizeof(int32_t))};
     make_starts(&c, w.start);
     w.q = floats_random(seed, w.queries, 1.5);

@@ -1,8 +1,9 @@
 /* vec_body_attention.h: softmax attention over tiles (forward, cached) and its gradient.
  *
  * Scores are kept in units of ln 2 (the factor goes into the packed queries), so that a weight is a
- * power of 2. Forward keeps for each lane the largest score so far, the sum of weights 2^(score - largest) and
- * the weighted sum of values; a tile of keys that raises the largest score shrinks the sums.
+ * power of 2. Forward keeps for each lane the largest score so far, the sum of the weights
+ * 2^(score - largest) and the weighted sum of values; a tile of keys that raises the largest score
+ * shrinks both sums.
  * Tiles of keys lie at multiples of TILE from the start of the document (from position 0 of the
  * cache), so a token's bits depend on its own keys alone. A tile, strip or vector that a lane does
  * not see leaves its state exactly as it was, whether it is skipped or computed for its neighbours.

@@ -15,14 +15,14 @@
 
 typedef enum { FROM_ZERO, FROM_C, FROM_SCALED_C } Begin;
 
-/* A(row, i) is a[row * a_row + i * a_step]; nv is a constant at every call. */
-ALWAYS void product(const unsigned nv, const Begin begin, float *c, size_t ldc, const float *a,
-                    size_t a_row, size_t a_step, const float *b, size_t ldb, uint32_t n,
-                    const float *factor)
+/* A(row, i) is a[row * a_row + i * a_step]; rows and nv are constants at every call. */
+ALWAYS void product(const unsigned rows, const unsigned nv, const Begin begin, float *c, size_t ldc,
+                    const float *a, size_t a_row, size_t a_step, const float *b, size_t ldb,
+                    uint32_t n, const float *factor)
 {
-    V sum[STRIP][4];
-#pragma GCC unroll 6
-    for (unsigned r = 0; r < STRIP; r++) {
+    V sum[2 * STRIP][4];
+#pragma GCC unroll 12
+    for (unsigned r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (unsigned j = 0; j < nv; j++) {
             sum[r][j] = begin == FROM_ZERO ? v_zero() : v_load(c + r * ldc + j * VW);
@@ -35,8 +35,8 @@ ALWAYS void product(const unsigned nv, const Begin begin, float *c, size_t ldc, 
 #pragma GCC unroll 4
         for (unsigned j = 0; j < nv; j++)
             row[j] = v_load(b + j * VW);
-#pragma GCC unroll 6
-        for (unsigned r = 0; r < STRIP; r++) {
+#pragma GCC unroll 12
+        for (unsigned r = 0; r < rows; r++) {
             V x = v_set1(a[r * a_row]);
 #pragma GCC unroll 4
             for (unsigned j = 0; j < nv; j++)
@@ -45,8 +45,8 @@ ALWAYS void product(const unsigned nv, const Begin begin, float *c, size_t ldc, 
         a += a_step;
         b += ldb;
     }
-#pragma GCC unroll 6
-    for (unsigned r = 0; r < STRIP; r++)
+#pragma GCC unroll 12
+    for (unsigned r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (unsigned j = 0; j < nv; j++)
             v_store(c + r * ldc + j * VW, sum[r][j]);
@@ -57,11 +57,11 @@ static void scores_strip(float *c, const float *keys, size_t ep, const float *la
                          uint32_t vectors)
 {
     for (; vectors >= NVS; vectors -= NVS, c += NVS * VW, lanes += NVS * VW)
-        product(NVS, FROM_ZERO, c, TILE, keys, ep, 1, lanes, TILE, e, NULL);
+        product(STRIP, NVS, FROM_ZERO, c, TILE, keys, ep, 1, lanes, TILE, e, NULL);
     if (vectors == 1)
-        product(1, FROM_ZERO, c, TILE, keys, ep, 1, lanes, TILE, e, NULL);
+        product(STRIP, 1, FROM_ZERO, c, TILE, keys, ep, 1, lanes, TILE, e, NULL);
     else if (vectors == 2)
-        product(2, FROM_ZERO, c, TILE, keys, ep, 1, lanes, TILE, e, NULL);
+        product(STRIP, 2, FROM_ZERO, c, TILE, keys, ep, 1, lanes, TILE, e, NULL);
 }
 
 /* STRIP lanes by the head width; factor scales what was there (NULL: as it is). */
@@ -70,18 +70,18 @@ static void weigh_strip(float *c, const float *weights, const float *rows, size_
 {
     for (; vectors >= NVE; vectors -= NVE, c += NVE * VW, rows += NVE * VW) {
         if (factor)
-            product(NVE, FROM_SCALED_C, c, ep, weights, 1, TILE, rows, ep, n, factor);
+            product(STRIP, NVE, FROM_SCALED_C, c, ep, weights, 1, TILE, rows, ep, n, factor);
         else
-            product(NVE, FROM_C, c, ep, weights, 1, TILE, rows, ep, n, NULL);
+            product(STRIP, NVE, FROM_C, c, ep, weights, 1, TILE, rows, ep, n, NULL);
     }
     const float ones[STRIP] = {1, 1, 1, 1, 1, 1};
     factor = factor ? factor : ones;
     if (vectors == 1)
-        product(1, FROM_SCALED_C, c, ep, weights, 1, TILE, rows, ep, n, factor);
+        product(STRIP, 1, FROM_SCALED_C, c, ep, weights, 1, TILE, rows, ep, n, factor);
     else if (vectors == 2)
-        product(2, FROM_SCALED_C, c, ep, weights, 1, TILE, rows, ep, n, factor);
+        product(STRIP, 2, FROM_SCALED_C, c, ep, weights, 1, TILE, rows, ep, n, factor);
     else if (vectors == 3)
-        product(3, FROM_SCALED_C, c, ep, weights, 1, TILE, rows, ep, n, factor);
+        product(STRIP, 3, FROM_SCALED_C, c, ep, weights, 1, TILE, rows, ep, n, factor);
 }
 
 /* STRIP keys by the head width, summed over n lanes. */
@@ -89,13 +89,13 @@ static void collect_strip(float *c, const float *weights, const float *rows, siz
                           uint32_t vectors)
 {
     for (; vectors >= NVE; vectors -= NVE, c += NVE * VW, rows += NVE * VW)
-        product(NVE, FROM_C, c, ep, weights, TILE, 1, rows, ep, n, NULL);
+        product(STRIP, NVE, FROM_C, c, ep, weights, TILE, 1, rows, ep, n, NULL);
     if (vectors == 1)
-        product(1, FROM_C, c, ep, weights, TILE, 1, rows, ep, n, NULL);
+        product(STRIP, 1, FROM_C, c, ep, weights, TILE, 1, rows, ep, n, NULL);
     else if (vectors == 2)
-        product(2, FROM_C, c, ep, weights, TILE, 1, rows, ep, n, NULL);
+        product(STRIP, 2, FROM_C, c, ep, weights, TILE, 1, rows, ep, n, NULL);
     else if (vectors == 3)
-        product(3, FROM_C, c, ep, weights, TILE, 1, rows, ep, n, NULL);
+        product(STRIP, 3, FROM_C, c, ep, weights, TILE, 1, rows, ep, n, NULL);
 }
 
 static uint32_t vectors_of(uint32_t n)
@@ -162,12 +162,17 @@ static bool all_seen(const Bounds *bounds, uint32_t vector, int32_t first, Range
            bounds->hi[vector * VW] >= first + (int32_t)rows.end - 1;
 }
 
-/* Scores of the strips and vectors where some lane sees some key. */
+/* Scores of the strips and vectors where some lane sees some key, and perhaps of others. */
 static void tile_scores(float *scores, const float *keys, const float *lanes, const Bounds *bounds,
                         int32_t first, uint32_t n, uint32_t e)
 {
     size_t ep = vec_padded(e);
-    for (uint32_t row = 0; row < n; row += STRIP) {
+    uint32_t row = 0;
+    if (bounds->vectors == 1) /* decoding: one strip alone would wait for its own sums */
+        for (; row + 2 * STRIP <= strips_up(n); row += 2 * STRIP)
+            product(2 * STRIP, 1, FROM_ZERO, scores + (size_t)row * TILE, TILE, keys + row * ep, ep,
+                    1, lanes, TILE, e, NULL);
+    for (; row < n; row += STRIP) {
         int32_t key = first + (int32_t)row;
         int32_t last = first + (int32_t)(row + STRIP < n ? row + STRIP : n) - 1;
         uint32_t v0 = 0, v1 = bounds->vectors;

@@ -69,8 +69,8 @@ typedef struct {
     uint32_t first, end;
 } VecLanes;
 
-/* Tokens [first, end) of a row that attend to each other, and what belongs to one of their kv heads:
- * rows of padded E, end - first of them and PADDING more, first the first token's. */
+/* Tokens [first, end) of a row that attend to each other, and what belongs to one of their kv
+ * heads: rows of padded E, end - first of them and PADDING more, first the first token's. */
 typedef struct {
     uint32_t first, end;
     const float *keys, *values;
@@ -85,7 +85,8 @@ typedef struct {
     void (*swiglu)(float *y, const float *g, const float *u, size_t n);
     void (*swiglu_back)(float *dg, float *du, const float *g, const float *u, const float *dy,
                         size_t n);
-    void (*rms_norm)(float *y, const float *x, const float *w, float eps, uint32_t rows, uint32_t d);
+    void (*rms_norm)(float *y, const float *x, const float *w, float eps, uint32_t rows,
+                     uint32_t d);
     /* dw[d] gets the sum over these rows (overwritten) */
     void (*rms_norm_back)(float *dx, float *dw, const float *x, const float *w, const float *dy,
                           float eps, uint32_t rows, uint32_t d);

@@ -162,7 +162,8 @@ static void norm_case(uint32_t t, uint32_t d)
         double r = 1 / sqrt(sum / d + eps);
         norm_row(want + row * d, xd + row * d, w, eps, d);
         for (uint32_t i = 0; i < d; i++) {
-            want_dx[row * d + i] = r * w[i] * dy[row * d + i] - xd[row * d + i] * r * r * r / d * along;
+            want_dx[row * d + i] =
+                r * w[i] * dy[row * d + i] - xd[row * d + i] * r * r * r / d * along;
             want_dw[i] += dy[row * d + i] * xd[row * d + i] * r;
         }
     }
@@ -188,7 +189,8 @@ static void norm_case(uint32_t t, uint32_t d)
 static void test_rms_norm(void **state)
 {
     (void)state;
-    const uint32_t shapes[][2] = {{1, 1}, {3, 5}, {31, 16}, {33, 63}, {65, 100}, {100, 576}, {7, 2049}};
+    const uint32_t shapes[][2] = {{1, 1},    {3, 5},     {31, 16},  {33, 63},
+                                  {65, 100}, {100, 576}, {7, 2049}};
     for (uint32_t isa = 0; isa_at(isa); isa++)
         for (uint32_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
             norm_case(shapes[i][0], shapes[i][1]);
@@ -200,7 +202,8 @@ static void test_norm_formula(void **state)
     (void)state;
     enum { D = 7 };
     const double eps = 1e-5, step = 1e-5;
-    auto_free float *xf = floats_random(8, D, 1), *w = floats_random(9, D, 1), *dy = floats_random(10, D, 1);
+    auto_free float *xf = floats_random(8, D, 1), *w = floats_random(9, D, 1);
+    auto_free float *dy = floats_random(10, D, 1);
     auto_free float *dx = floats_poisoned(D), *dw = floats_random(11, D, 0);
     auto_free double *x = doubles_of(xf, D);
     auto_free void *scratch = bytes_poisoned(vec_rms_norm_back_scratch(1, D));
@@ -272,7 +275,8 @@ static void test_xent(void **state)
                 assert_near(loss[r], log(sum) - first[r * ld + (uint32_t)target[r]], 2e-6);
                 assert_near(only[r], log(sum) - first[r * ld], 2e-6);
                 for (uint32_t i = 0; i < v; i++)
-                    want[r * ld + i] = 0.25 * (exp(first[r * ld + i]) / sum - (i == (uint32_t)target[r]));
+                    want[r * ld + i] =
+                        0.25 * (exp(first[r * ld + i]) / sum - (i == (uint32_t)target[r]));
             }
             check_close("gradient", x, want, R * ld, 1e-6);
         }

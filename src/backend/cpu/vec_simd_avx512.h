@@ -16,7 +16,10 @@ static inline V v_set1(float x) { return _mm512_set1_ps(x); }
 static inline V v_zero(void) { return _mm512_setzero_ps(); }
 static inline V v_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline void v_store(float *p, V x) { _mm512_storeu_ps(p, x); }
-static inline V v_load_part(const float *p, unsigned n) { return _mm512_maskz_loadu_ps(v_part(n), p); }
+static inline V v_load_part(const float *p, unsigned n)
+{
+    return _mm512_maskz_loadu_ps(v_part(n), p);
+}
 static inline void v_store_part(float *p, V x, unsigned n)
 {
     _mm512_mask_storeu_ps(p, v_part(n), x);

@@ -1,0 +1,169 @@
+/* main.c: the command table and the way in. */
+#include "cli/command.h"
+
+#include "format/suggest.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool command_help(int argc, char **argv, Error *err);
+
+const Command commands[] = {
+    {"quickstart", "train, judge and sign a model on this machine's package catalogue",
+     "usage: bastide quickstart [--full] [--data PATH] [--workspace FOLDER] [--name NAME]\n"
+     "                          [--threads N] [--seed N] [--json]\n\n"
+     "Imports the package catalogue (or PATH: a .jsonl file of records, or a folder of text), trains\n"
+     "a tokenizer and a model from nothing, evaluates it beside baselines, quantises, writes\n"
+     "report.html and report.json, signs the model and enters it into the workspace. A second run\n"
+     "finds the model and does nothing. See docs/dataset.md for the form of records.\n\n"
+     "example: bastide quickstart --data tickets.jsonl --workspace tickets\n",
+     command_quickstart, false},
+    {"init", "make a workspace and its first API key",
+     "usage: bastide init [--workspace FOLDER] [--json]\n\n"
+     "example: bastide init --workspace bank\n",
+     command_init, false},
+    {"data", "check and show datasets; import the package catalogue",
+     "usage: bastide data check PATH [--json]\n"
+     "       bastide data show PATH [--count N]\n"
+     "       bastide data import-catalogue DUMP OUT.jsonl\n\n"
+     "check reads every record and says what is wrong, by line. DUMP is the output of\n"
+     "`apt-cache dumpavail`.\n\n"
+     "example: bastide data check tickets.jsonl\n",
+     command_data, false},
+    {"train", "train a model from a recipe",
+     "usage: bastide train RECIPE [--resume] [--dry-run] [--json] [--set KEY=VALUE]\n\n"
+     "--dry-run  print tokens, updates, planned memory and expected time; train nothing\n"
+     "--resume   go on from the newest checkpoint of the run\n"
+     "The keys of a recipe are in docs/recipe.md.\n\n"
+     "example: bastide train recipes/shakespeare.yaml --dry-run\n",
+     command_train, false},
+    {"model", "show a model, export it as GGUF",
+     "usage: bastide model show FOLDER [--json] [--template]\n"
+     "       bastide model export FOLDER OUT.gguf [--type f32|f16|bf16|q8_0]\n\n"
+     "example: bastide model show bastide-workspace/models/catalogue\n",
+     command_model, false},
+    {"verify", "check a signed model, file by file",
+     "usage: bastide verify FOLDER [--key SIGN.PUB] [--json]\n\n"
+     "example: bastide verify bastide-workspace/models/catalogue\n",
+     command_verify, false},
+    {"generate", "let a model answer at the terminal",
+     "usage: bastide generate FOLDER [--system TEXT] [--tokens N] [--temperature T] [--seed N]\n"
+     "                        [--weights f32|q8_0] [--plain] [--json] [TEXT]\n\n"
+     "Without TEXT the question is read from standard input. --plain continues the text instead of\n"
+     "answering it.\n\n"
+     "example: bastide generate models/catalogue \"htop: interactive processes viewer\"\n",
+     command_generate, false},
+    {"up", "serve models on an OpenAI-compatible endpoint",
+     "usage: bastide up [--workspace FOLDER] [--port N] [--host ADDRESS] [--threads N]\n"
+     "                  [--weights f32|q8_0] [--certificate FILE --certificate-key FILE]\n"
+     "                  [--access-log] [NAME=FOLDER ...]\n\n"
+     "Listens on 127.0.0.1:8080. Without names it serves every model of the workspace.\n\n"
+     "example: bastide up --workspace bank --port 9000\n",
+     command_up, false},
+    {"key", "make, list and revoke API keys",
+     "usage: bastide key add NAME | list | revoke ID  [--workspace FOLDER] [--json]\n\n"
+     "A key is shown once, when it is made.\n\n"
+     "example: bastide key add ci-pipeline\n",
+     command_key, false},
+    {"doctor", "what this machine can do, and what is wrong",
+     "usage: bastide doctor [--workspace FOLDER] [--json]\n\n"
+     "example: bastide doctor\n",
+     command_doctor, false},
+    {"ops", "list the operations of the compute core",
+     "usage: bastide ops [--json]\n\n"
+     "example: bastide ops\n",
+     command_ops, false},
+    {"help", "explain a command", "usage: bastide help [COMMAND]\n", command_help, false},
+    {"worker", "", "", command_worker, true},
+    {0},
+};
+
+static const Command *find_command(const char *name)
+{
+    for (const Command *c = commands; c->name; c++) {
+        if (strcmp(c->name, name) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+static void print_overview(FILE *to)
+{
+    fprintf(to, "bastide " BASTIDE_VERSION ": your data, your weights, your machines.\n\n"
+                "usage: bastide COMMAND ...\n\n");
+    for (const Command *c = commands; c->name; c++) {
+        if (!c->hidden)
+            fprintf(to, "  %-12s %s\n", c->name, c->summary);
+    }
+    fprintf(to, "\nbastide COMMAND --help explains one, with an example.\n"
+                "Exit status: 0 done");
+    for (ErrCode code = ERR_NONE + 1; code < ERR_COUNT; code++)
+        fprintf(to, ", %d %s", error_info(code)->exit_status, error_info(code)->name);
+    fprintf(to, ".\n");
+}
+
+static bool unknown_command(const char *name, Error *err)
+{
+    const char *names[32] = {0};
+    size_t count = 0;
+    for (const Command *c = commands; c->name && count < 32; c++) {
+        if (!c->hidden)
+            names[count++] = c->name;
+    }
+    const char *near = suggest_nearest(name, names, count);
+    if (near)
+        return fail(err, ERR_INPUT, "unknown command '%.40s' (did you mean '%s'?)", name, near);
+    return fail(err, ERR_INPUT, "unknown command '%.40s'; bastide --help lists them", name);
+}
+
+static bool command_help(int argc, char **argv, Error *err)
+{
+    if (argc < 2) {
+        print_overview(stdout);
+        return true;
+    }
+    const Command *c = find_command(argv[1]);
+    if (!c)
+        return unknown_command(argv[1], err);
+    fputs(c->help, stdout);
+    return true;
+}
+
+static bool asks_for_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool dispatch(int argc, char **argv, Error *err)
+{
+    const Command *c = find_command(argv[0]);
+    if (!c)
+        return unknown_command(argv[0], err);
+    if (!c->hidden && asks_for_help(argc, argv)) {
+        fputs(c->help, stdout);
+        return true;
+    }
+    return c->run(argc, argv, err);
+}
+
+int main(int argc, char **argv)
+{
+    Error err = {0};
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_overview(argc < 2 ? stderr : stdout);
+        return argc < 2 ? error_info(ERR_INPUT)->exit_status : 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("bastide " BASTIDE_VERSION);
+        return 0;
+    }
+    if (dispatch(argc - 1, argv + 1, &err))
+        return fflush(stdout) == 0 ? 0 : error_info(ERR_IO)->exit_status;
+    terminal_progress_end();
+    fprintf(stderr, "bastide: %s\n", err.text);
+    return error_info(err.code)->exit_status;
+}
