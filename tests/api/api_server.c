@@ -29,6 +29,17 @@ static void document(void *user, size_t i, const char **text, size_t *size)
     *size = strlen(*text);
 }
 
+/* The rows of special tokens in the head become zero, so that none is ever the likeliest: an answer
+ * at temperature 0 goes on to its length, as tests of interruptions need. */
+static void never_end(Model *model)
+{
+    const ParamInfo *head = weights_find(&model->weights, "lm_head.weight");
+    size_t width = model->config.width;
+    for (uint32_t id = 0; head && id < model->config.vocab; id++)
+        if (tokenizer_is_special(model->tokenizer, (int32_t)id))
+            memset(model->weights.slab + head->offset + id * width, 0, width * sizeof(float));
+}
+
 static bool make_model(const char *folder, uint32_t context, Error *err)
 {
     const ChatTemplate *chat = chat_template_default();
@@ -48,6 +59,7 @@ static bool make_model(const char *folder, uint32_t context, Error *err)
         tokenizer_free(tokenizer);
         return false;
     }
+    never_end(model);
     bool ok = fs_make_dirs(folder, err) && model_save(model, folder, err);
     model_free(model);
     return ok;
