@@ -1,4 +1,4 @@
-/* engine_fixture.h: a tiny random model in a temporary folder. Tests only. */
+/* engine_test.h: what the tests of the engine share. */
 #pragma once
 #include "base/mem.h"
 #include "base/test.h"
