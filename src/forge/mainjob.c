@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "store/workspace.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -174,6 +175,17 @@ static bool evaluate(State *s, Error *err)
 
 /* ---- the whole ---- */
 
+/* Made when absent; one that cannot be used is refused before hours of training, not after. */
+static bool ready_workspace(const char *folder, Error *err)
+{
+    Workspace *ws;
+    if (workspace_open(&ws, folder, err)) {
+        workspace_close(ws);
+        return true;
+    }
+    return err->code == ERR_NOT_FOUND && workspace_init(folder, err);
+}
+
 static bool open_state(State *s, Error *err)
 {
     const MainJob *job = s->job;
@@ -183,7 +195,8 @@ static bool open_state(State *s, Error *err)
     for (size_t i = 0; i < job->dataset->count && !s->labelled; i++)
         s->labelled = job->dataset->records[i].label != NULL;
     s->labelled = s->labelled && job->dataset->label_count > 1;
-    return fs_join(runs, sizeof runs, job->workspace, "runs", err) &&
+    return ready_workspace(job->workspace, err) &&
+           fs_join(runs, sizeof runs, job->workspace, "runs", err) &&
            fs_join(s->run_folder, sizeof s->run_folder, runs, job->name, err) &&
            fs_join(models, sizeof models, job->workspace, "models", err) &&
            fs_join(s->model_folder, sizeof s->model_folder, models, job->name, err) &&
