@@ -19,9 +19,9 @@ const MainJobSize mainjob_default = {
     .every_text = 5, .omit = 0.15, .decay = 0.1,
 };
 const MainJobSize mainjob_full = {
-    .name = "full", .vocab = 8192, .layers = 3, .width = 192, .heads = 6, .kv_heads = 2,
-    .ff_width = 512, .context = 512, .row_tokens = 4096, .pretrain_rate = 2e-3,
-    .pretrain_epochs = 2, .finetune_rate = 2e-3, .finetune_epochs = 3, .every_text = 2,
+    .name = "full", .vocab = 8192, .layers = 3, .width = 160, .heads = 5, .kv_heads = 5,
+    .ff_width = 448, .context = 512, .row_tokens = 4096, .pretrain_rate = 2e-3,
+    .pretrain_epochs = 1, .finetune_rate = 2e-3, .finetune_epochs = 3, .every_text = 3,
     .omit = 0.2, .decay = 0.1,
 };
 
