@@ -63,7 +63,8 @@ static bool copy_words(Supervisor *s, size_t *at, const char *const *list, Error
     size_t count = 0;
     for (; list && list[count]; count++) {
         if (count + 1 >= ARGUMENTS_MAX)
-            return fail(err, ERR_LIMIT, "a child process takes at most %d words", ARGUMENTS_MAX - 1);
+            return fail(err, ERR_LIMIT, "a child process takes at most %d words",
+                        ARGUMENTS_MAX - 1);
         s->words[*at] = mem_copy_text(list[count], strlen(list[count]));
         if (!s->words[(*at)++])
             return fail(err, ERR_MEMORY, "no memory to prepare a child process");
@@ -131,7 +132,7 @@ void supervisor_free(Supervisor *s)
 /* ---- starting ---- */
 
 /* In the child, between fork and exec. Never returns. */
-static _Noreturn void become(const Supervisor *s, int socket_fd, int null_fd, pid_t parent)
+static _Noreturn void become(const Supervisor *s, int socket_fd, int input, pid_t parent)
 {
     for (int number = 1; number < NSIG; number++)
         signal(number, SIG_DFL);
@@ -142,7 +143,7 @@ static _Noreturn void become(const Supervisor *s, int socket_fd, int null_fd, pi
     if (getppid() != parent) /* it died before we could ask to follow */
         _exit(EXEC_FAILED);
     /* both descriptors were moved above 3 by the parent, so no dup2 lands on another's source */
-    if (dup2(null_fd, 0) < 0 || dup2(2, 1) < 0 || dup2(socket_fd, SUPERVISOR_CHILD_FD) < 0)
+    if (dup2(input, 0) < 0 || dup2(2, 1) < 0 || dup2(socket_fd, SUPERVISOR_CHILD_FD) < 0)
         _exit(EXEC_FAILED);
     if (syscall(SYS_close_range, SUPERVISOR_CHILD_FD + 1, ~0u, 0) != 0)
         for (int fd = SUPERVISOR_CHILD_FD + 1; fd < 65536; fd++)
@@ -160,12 +161,22 @@ static int move_up(int fd)
     return moved;
 }
 
-static bool fork_child(Supervisor *s, int ours, int theirs, int null_fd, Error *err)
+/* An empty input: the reading end of a pipe nobody can write to. */
+static int empty_input(void)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return -1;
+    close(ends[1]);
+    return move_up(ends[0]);
+}
+
+static bool fork_child(Supervisor *s, int ours, int theirs, int input, Error *err)
 {
     pid_t parent = getpid();
     pid_t pid = fork();
     if (pid == 0)
-        become(s, theirs, null_fd, parent);
+        become(s, theirs, input, parent);
     if (pid < 0)
         return fail(err, ERR_IO, "cannot start '%s': %s", s->options.program, strerror(errno));
     int death_fd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -187,14 +198,14 @@ static bool start(Supervisor *s, double now, Error *err)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         return fail(err, ERR_IO, "cannot make a socket pair: %s", strerror(errno));
     int theirs = move_up(pair[1]);
-    int null_fd = move_up(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    bool ok = theirs >= 0 && null_fd >= 0 && fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0;
-    ok = ok ? fork_child(s, pair[0], theirs, null_fd, err)
+    int input = empty_input();
+    bool ok = theirs >= 0 && input >= 0 && fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0;
+    ok = ok ? fork_child(s, pair[0], theirs, input, err)
             : fail(err, ERR_IO, "cannot prepare a child's descriptors: %s", strerror(errno));
     if (theirs >= 0)
         close(theirs);
-    if (null_fd >= 0)
-        close(null_fd);
+    if (input >= 0)
+        close(input);
     if (!ok) {
         close(pair[0]);
         return false;
@@ -244,7 +255,8 @@ static bool reap(Supervisor *s, Error *why)
     else if (got > 0 && WEXITSTATUS(status) == EXEC_FAILED)
         fail(why, ERR_IO, "'%s' could not be executed", name);
     else
-        fail(why, ERR_DEVICE, "the process ended with status %d", got > 0 ? WEXITSTATUS(status) : -1);
+        fail(why, ERR_DEVICE, "the process ended with status %d",
+             got > 0 ? WEXITSTATUS(status) : -1);
     return true;
 }
 

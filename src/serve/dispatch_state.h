@@ -2,7 +2,8 @@
  *
  * Invariants, all under `lock`: 1. slots[id % JOBS_MAX] is the job with that id or NULL; ids never
  * repeat, so a late frame finds nobody. 2. A job in JOB_SENT has its worker alive. 3. A job in
- * JOB_ENDED is never touched by the thread again, save by id. 4. `asleep` jobs get exactly one wake.
+ * JOB_ENDED is never touched by the thread again, save by id. 4. `asleep` jobs get exactly one
+ * wake.
  */
 #pragma once
 #include "serve/dispatch.h"

@@ -302,9 +302,7 @@ static void take_body(Exchange *x, const char *bytes, size_t size)
     buf_add(&x->body, bytes, size);
     if (!x->body.failed)
         return;
-    Error err;
-    bool large = !buf_ok(&x->body, "the request body", &err) && err.code == ERR_LIMIT;
-    if (large)
+    if (size > x->body.limit - x->body.size)
         refuse_size(x);
     else
         exchange_refuse(x, FAULT_SERVER, NULL, "no memory for this request");

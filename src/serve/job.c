@@ -1,5 +1,5 @@
-/* job.c: one HTTP request that generates, from both sides: the HTTP thread's (dispatch.h, job_*) and
- * the dispatch thread's (dispatch_state.h). */
+/* job.c: one HTTP request that generates, from both sides: the HTTP thread's (dispatch.h, job_*)
+ * and the dispatch thread's (dispatch_state.h). */
 #include "serve/dispatch_state.h"
 
 #include "base/clock.h"
@@ -129,7 +129,7 @@ bool job_event(Job *job, const WireFrame *frame, Error *err)
     size_t size;
     Error full;
     if (!transcript_bytes(job->transcript, &bytes, &size, &full)) {
-        bool slow = job->stream && full.code == ERR_LIMIT;
+        bool slow = job->stream;
         job_fail(job, slow ? FAULT_SLOW : FAULT_SERVER,
                  slow ? "the stream was read too slowly and has been cut" : full.text);
         return true;

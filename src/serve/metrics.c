@@ -56,8 +56,8 @@ static void print_durations(Buf *out, const RouteCounts *r, const char *method, 
     uint64_t sum = 0;
     for (size_t b = 0; b < BOUND_COUNT; b++) {
         sum += atomic_load(&r->within[b]);
-        buf_format(out, "%s_bucket{method=\"%s\",route=\"%s\",le=\"%g\"} %llu\n", name, method, path,
-                   bounds[b], (unsigned long long)sum);
+        buf_format(out, "%s_bucket{method=\"%s\",route=\"%s\",le=\"%g\"} %llu\n", name, method,
+                   path, bounds[b], (unsigned long long)sum);
     }
     sum += atomic_load(&r->within[BOUND_COUNT]);
     buf_format(out, "%s_bucket{method=\"%s\",route=\"%s\",le=\"+Inf\"} %llu\n", name, method, path,

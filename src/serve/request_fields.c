@@ -69,7 +69,8 @@ bool field_number(Reader *r, const RequestField *field, const json_t *value)
 bool field_seed(Reader *r, const RequestField *field, const json_t *value)
 {
     if (!json_is_integer(value))
-        return refuse(r, FAULT_VALUE, field->name, "field 'seed' must be a whole number of 64 bits");
+        return refuse(r, FAULT_VALUE, field->name,
+                      "field 'seed' must be a whole number of 64 bits");
     r->draft.seed = (uint64_t)json_integer_value(value);
     r->draft.seeded = true;
     return true;
@@ -150,8 +151,8 @@ bool field_any(Reader *r, const RequestField *field, const json_t *value)
 bool field_text(Reader *r, const RequestField *field, const json_t *value)
 {
     if (!json_is_string(value) || json_string_length(value) > (size_t)field->high)
-        return refuse(r, FAULT_VALUE, field->name, "field '%s' must be a text of at most %.0f bytes",
-                      field->name, field->high);
+        return refuse(r, FAULT_VALUE, field->name,
+                      "field '%s' must be a text of at most %.0f bytes", field->name, field->high);
     return true;
 }
 

@@ -87,9 +87,13 @@ static bool choose_models(Serve *s, Error *err)
 static void print_line(void *user, const char *line)
 {
     (void)user;
-    char time[21];
+    char time[21], whole[600];
     clock_iso(clock_unix(), time);
-    fprintf(stderr, "%s %s\n", time, line);
+    int size = snprintf(whole, sizeof whole, "%s %s\n", time, line);
+    FsLog log = {.fd = STDERR_FILENO, .path = "stderr"};
+    Error ignored; /* a log nobody can read must not stop the service */
+    (void)!fs_log_append(&log, whole, size < (int)sizeof whole ? (size_t)size : sizeof whole - 1,
+                         false, &ignored);
 }
 
 /* On the dispatch thread. The workspace is this thread's from dispatch_open to dispatch_close. */

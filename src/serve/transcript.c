@@ -1,5 +1,4 @@
-/* transcript.c: see transcript.h. The two shapes differ in five words and in their logprobs; those words are
- * a table, the logprobs two functions each. */
+/* transcript.c: see transcript.h. The two shapes differ in a few words and in their logprobs. */
 #include "serve/transcript.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* transcript.h: from the events of a worker to what the client reads: one state machine for chat and
- * text completions, streamed or whole. Pure: no socket, no clock, no lock.
+/* transcript.h: from the events of a worker to what the client reads: one state machine for chat
+ * and text completions, streamed or whole. Pure: no socket, no clock, no lock.
  *
  * A choice goes  new -> started -> ended. A stream is, for each choice, a first chunk (chat: the
  * role), chunks of content, one chunk with the finish reason; when all have ended, the usage (when
@@ -40,8 +40,8 @@ bool transcript_started(const Transcript *a);  /* every choice has */
 bool transcript_finished(const Transcript *a); /* complete or failed: nothing more will come */
 bool transcript_failed_to_finish(const Transcript *a); /* a choice ended as failed or cancelled */
 
-/* Bytes ready to go. A stream's reader takes them with transcript_take. ERR_LIMIT or ERR_MEMORY: more
- * was made than bytes_max, or there was no memory: what is there is not to be sent. */
+/* Bytes ready to go. A stream's reader takes them with transcript_take. ERR_LIMIT: more was
+ * made than bytes_max, or there was no memory: what is there is not to be sent. */
 bool transcript_bytes(const Transcript *a, const char **bytes, size_t *size, Error *err) MUST_CHECK;
 size_t transcript_take(Transcript *a, char *out, size_t room); /* stream only */
 

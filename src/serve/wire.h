@@ -135,7 +135,8 @@ typedef struct {
     uint32_t prompt_tokens, answer_tokens;
 } WireEnd;
 
-/* Why a request (or the worker) failed: the cause decides the HTTP status, the text is for people. */
+/* Why a request (or the worker) failed: the cause decides the HTTP status, the text is for
+ * people. */
 typedef enum {
     CAUSE_REQUEST, /* the request is wrong */
     CAUSE_CONTEXT, /* prompt longer than the context */

@@ -24,6 +24,7 @@ enum {
     REQUEST_BYTES_MAX = 64 << 20,
     BEAT_MS = 250,
     READ_BYTES = 1 << 16,
+    WRONG_ARGUMENTS = 2,
 };
 
 typedef struct Worker Worker;
@@ -114,13 +115,10 @@ int worker_main(int argc, char **argv)
     for (int i = 0; i < argc; i += 2) {
         if (i + 1 < argc && parse_option(&options, argv[i], argv[i + 1]))
             continue;
-        fprintf(stderr, "worker: wrong argument '%s'\n", argv[i]);
-        return 2;
+        return WRONG_ARGUMENTS;
     }
-    if (!options.model) {
-        fprintf(stderr, "worker: --model is missing\n");
-        return 2;
-    }
+    if (!options.model)
+        return WRONG_ARGUMENTS;
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_IGN);
     return worker_run(SUPERVISOR_CHILD_FD, &options);

@@ -21,7 +21,7 @@ void worker_arguments(WorkerArguments *out, const char *argv0, const char *comma
                       const EngineOptions *options);
 
 /* The hidden command: takes what worker_arguments made, without argv[0] and the command's word.
- * Prints nothing unless the arguments are wrong. Returns the exit status. */
+ * Returns the exit status. */
 int worker_main(int argc, char **argv);
 
 /* The same on an open descriptor. */

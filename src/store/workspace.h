@@ -83,7 +83,7 @@ typedef struct {
 } WorkspaceRun;
 
 bool workspace_model_add(Workspace *ws, const WorkspaceModel *model, Error *err) MUST_CHECK;
-bool workspace_model_remove(Workspace *ws, const char *name, Error *err) MUST_CHECK; /* the record */
+bool workspace_model_remove(Workspace *ws, const char *name, Error *err) MUST_CHECK; /* record */
 bool workspace_dataset_add(Workspace *ws, const WorkspaceDataset *dataset, Error *err) MUST_CHECK;
 bool workspace_dataset_remove(Workspace *ws, const char *name, Error *err) MUST_CHECK;
 bool workspace_run_add(Workspace *ws, const WorkspaceRun *run, Error *err) MUST_CHECK;

@@ -14,7 +14,7 @@ static char folder[64];
 static int make_folder(void **state)
 {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/bastide-ws-XXXXXX");
+    memcpy(folder, "/tmp/bastide-ws-XXXXXX", sizeof "/tmp/bastide-ws-XXXXXX");
     return mkdtemp(folder) ? 0 : -1;
 }
 
@@ -82,7 +82,10 @@ static int shim_size(sqlite3_file *f, sqlite3_int64 *size)
 {
     return real_file(f)->pMethods->xFileSize(real_file(f), size);
 }
-static int shim_lock(sqlite3_file *f, int l) { return real_file(f)->pMethods->xLock(real_file(f), l); }
+static int shim_lock(sqlite3_file *f, int l)
+{
+    return real_file(f)->pMethods->xLock(real_file(f), l);
+}
 static int shim_unlock(sqlite3_file *f, int l)
 {
     return real_file(f)->pMethods->xUnlock(real_file(f), l);
@@ -95,7 +98,10 @@ static int shim_control(sqlite3_file *f, int op, void *arg)
 {
     return real_file(f)->pMethods->xFileControl(real_file(f), op, arg);
 }
-static int shim_sector(sqlite3_file *f) { return real_file(f)->pMethods->xSectorSize(real_file(f)); }
+static int shim_sector(sqlite3_file *f)
+{
+    return real_file(f)->pMethods->xSectorSize(real_file(f));
+}
 static int shim_traits(sqlite3_file *f)
 {
     return real_file(f)->pMethods->xDeviceCharacteristics(real_file(f));

@@ -88,24 +88,30 @@ static bool revoke(const char *folder, const char *id, Error *err)
     return ok;
 }
 
+/* Options are numbers, but for these three. */
+static const char **text_option(ServeOptions *o, const char *name)
+{
+    return strcmp(name, "--cert") == 0   ? &o->certificate_file
+           : strcmp(name, "--key") == 0  ? &o->key_file
+           : strcmp(name, "--host") == 0 ? &o->host
+                                         : NULL;
+}
+
 static bool take_option(ServeOptions *o, const char *name, const char *value, Error *err)
 {
-    if (strcmp(name, "--cert") == 0)
-        o->certificate_file = value;
-    else if (strcmp(name, "--key") == 0)
-        o->key_file = value;
+    const char **text = text_option(o, name);
+    char *end;
+    double number = strtod(value, &end);
+    if (text)
+        *text = value;
+    else if (*end || number < 0)
+        return fail(err, ERR_INPUT, "'%s' is no number", value);
     else if (strcmp(name, "--wait") == 0)
-        o->wait_seconds = strtod(value, NULL);
-    else if (strcmp(name, "--drain") == 0)
-        o->drain_seconds = strtod(value, NULL);
+        o->wait_seconds = number;
     else if (strcmp(name, "--watchdog") == 0)
-        o->progress_seconds = strtod(value, NULL);
-    else if (strcmp(name, "--host") == 0)
-        o->host = value;
-    else if (strcmp(name, "--sequences") == 0)
-        o->engine.sequences_max = (uint32_t)strtol(value, NULL, 10);
+        o->progress_seconds = number;
     else if (strcmp(name, "--jobs") == 0)
-        o->jobs_max = (uint32_t)strtol(value, NULL, 10);
+        o->jobs_max = (uint32_t)number;
     else
         return fail(err, ERR_INPUT, "unknown option '%s'", name);
     return true;

@@ -20,7 +20,7 @@ if [ -z "$python" ]; then
     python=$scratch/venv/bin/python
     if ! python3 -m venv "$scratch/venv" >/dev/null 2>&1 ||
         ! "$python" -m pip install -q openai >/dev/null 2>&1; then
-        echo "SKIPPED: the openai package cannot be installed; set BASTIDE_PYTHON to a Python with it"
+        echo "SKIPPED: openai cannot be installed; set BASTIDE_PYTHON to a Python that has it"
         exit 77
     fi
 fi
