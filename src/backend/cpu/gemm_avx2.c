@@ -5,6 +5,7 @@
  */
 #include "backend/cpu/gemm_kernel.h"
 
+#include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
 
@@ -12,10 +13,12 @@ enum { ROWS = 6, COLUMNS = 16, LANES = 8 };
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* clang's __builtin_cpu_supports does not know F16C. */
 static bool avx2_supported(void)
 {
+    unsigned a, b, c, d;
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+           __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
 
 INLINE void store_tile(uint32_t rows, __m256 acc[ROWS][2], float *c, size_t ldc, bool add)
