@@ -2,9 +2,11 @@
 #include "eval/report.h"
 
 #include "base/clock.h"
+#include "data/builder.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* jansson's *_new functions take NULL for a failed value and fail in turn, so a chain of puts is
  * checked once: a NULL object makes every put false. */
@@ -18,10 +20,30 @@ static void put(Maker *maker, const char *key, json_t *value)
     maker->ok = json_object_set_new(maker->object, key, value) == 0 && maker->ok;
 }
 
+/* A text as a value. What a model writes may break off within a character: such bytes become
+ * U+FFFD, so that the file stays JSON. */
+static json_t *text_value(const char *text)
+{
+    size_t size = strlen(text);
+    if (builder_is_text(text, size))
+        return json_string_nocheck(text);
+    auto_buf Buf repaired;
+    buf_init(&repaired, REPORT_BYTES_MAX);
+    for (size_t i = 0; i < size;) {
+        size_t length = 1;
+        while (length < 4 && i + length <= size && !builder_is_text(text + i, length))
+            length++;
+        bool valid = i + length <= size && builder_is_text(text + i, length);
+        buf_add(&repaired, valid ? text + i : "\xef\xbf\xbd", valid ? length : 3);
+        i += valid ? length : 1;
+    }
+    return repaired.failed ? NULL : json_string(repaired.data);
+}
+
 static void put_text(Maker *maker, const char *key, const char *text)
 {
     if (text)
-        put(maker, key, json_string(text));
+        put(maker, key, text_value(text));
 }
 
 /* What is no number (also: not known) becomes null. */
@@ -304,7 +326,7 @@ bool report_json(json_t **out, const EvalReport *report, const EvalFigures *figu
     put(&maker, "facts", facts(report, &maker.ok));
     if (!maker.ok) {
         json_decref(maker.object);
-        return fail(err, ERR_MEMORY, "no memory for report.json, or a text in it is not UTF-8");
+        return fail(err, ERR_MEMORY, "no memory for report.json");
     }
     *out = maker.object;
     return true;

@@ -70,11 +70,15 @@ static bool add_curve(Writer *w, const char *phase, EventKind kind, const char *
     if (!events_read(log, folder, kind, loss, 1, err))
         return false;
     double *x = arena_alloc(&w->s->arena, log->count, sizeof *x);
-    if (!x)
+    double *y = arena_alloc(&w->s->arena, log->count, sizeof *y);
+    if (!x || !y)
         return fail(err, ERR_MEMORY, "no memory for a curve of %zu points", log->count);
-    for (size_t i = 0; i < log->count; i++)
+    for (size_t i = 0; i < log->count; i++) { /* single updates jump; their running mean tells */
+        bool first = i == 0 || kind == EVENT_EVAL;
         x[i] = (double)log->steps[i];
-    w->curves[index] = (EvalCurve){name, x, log->values, log->count};
+        y[i] = first ? log->values[i] : 0.95 * y[i - 1] + 0.05 * log->values[i];
+    }
+    w->curves[index] = (EvalCurve){name, x, y, log->count};
     w->report.curve_count++;
     return true;
 }
@@ -133,7 +137,10 @@ static void add_language(Writer *w)
 {
     w->report.bytes = w->s->test_bytes;
     w->report.bits_per_byte = w->s->bits_per_byte;
-    baseline(w, (EvalBaseline){"unigram", "byte frequencies", NULL, NULL, w->s->unigram_bits});
+    baseline(w, (EvalBaseline){"unigram", "byte frequencies", NULL, NULL,
+                               w->s->baseline_bits[0]});
+    baseline(w, (EvalBaseline){"ngram", "counts after 4 bytes", "Witten-Bell, training text only",
+                               NULL, w->s->baseline_bits[1]});
 }
 
 static bool fill(Writer *w, Error *err)
@@ -141,7 +148,7 @@ static bool fill(Writer *w, Error *err)
     State *s = w->s;
     EvalReport *r = &w->report;
     double tokens = (double)(s->pretrain.tokens + s->finetune.tokens);
-    double seconds = s->pretrain.seconds + s->finetune.seconds, joules = energy_joules();
+    double seconds = s->pretrain.seconds + s->finetune.seconds;
     r->model = s->job->name;
     r->dataset = s->job->dataset->name;
     r->dataset_digest = s->data_digest;
@@ -152,7 +159,7 @@ static bool fill(Writer *w, Error *err)
     r->phases = s->phases;
     r->phase_count = s->phase_count;
     r->tokens_per_second = seconds > 0 ? tokens / seconds : 0;
-    r->joules = joules > s->joules_started ? joules - s->joules_started : 0;
+    r->joules = energy_read(&s->energy);
     r->command = s->job->command;
     r->curves = w->curves;
     r->curve_x = "update";
@@ -164,7 +171,9 @@ static bool fill(Writer *w, Error *err)
                                                      s->answers[i].reference};
     add_facts(w);
     if (!add_curve(w, "pretrain", EVENT_STEP, "pretraining", err) ||
-        !add_curve(w, "finetune", EVENT_STEP, "fine-tuning", err))
+        !add_curve(w, "pretrain", EVENT_EVAL, "pretraining, held out", err) ||
+        !add_curve(w, "finetune", EVENT_STEP, "fine-tuning", err) ||
+        !add_curve(w, "finetune", EVENT_EVAL, "fine-tuning, held out", err))
         return false;
     if (s->labelled)
         return add_classification(w, err);

@@ -235,11 +235,11 @@ bool serve_run(const ServeOptions *options, Error *err)
     Serve s = {.options = options};
     arena_init(&s.arena, 1 << 20);
     /* Blocked before any thread starts, so that all inherit it and the signals wait for us. */
-    sigset_t signals, before;
+    sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &signals, &before);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
     bool ok = start(&s, err);
     if (ok) {
         int number;
@@ -249,6 +249,5 @@ bool serve_run(const ServeOptions *options, Error *err)
         drain(&s, &signals);
     }
     stop(&s);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return ok;
 }

@@ -14,7 +14,7 @@ static char folder[64];
 static int make_folder(void **state)
 {
     (void)state;
-    strcpy(folder, "/tmp/bastide-ws-XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/bastide-ws-XXXXXX");
     return mkdtemp(folder) ? 0 : -1;
 }
 
@@ -166,7 +166,7 @@ static bool last_key(void *seen, const WorkspaceKey *key, Error *err)
 {
     (void)err;
     Seen *s = seen;
-    strcpy(s->id, key->id);
+    snprintf(s->id, sizeof s->id, "%s", key->id);
     memcpy(s->hash, key->hash, sizeof s->hash);
     s->revoked = key->revoked;
     s->last_used = key->last_used;

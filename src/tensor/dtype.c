@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum { Q8_ELEMS = 32, Q8_BYTES = 34 };
+#define F16_MOST 65504.0f /* the largest finite half */
 
 const DTypeInfo dtype_info[DT_COUNT] = {
     [DT_F32] = {"f32", 1, 4, true},
@@ -92,12 +93,12 @@ void dtype_quantise_q8_0(const float *x, void *blocks, uint64_t count)
         float most = 0;
         for (int i = 0; i < Q8_ELEMS; i++)
             most = fmaxf(most, fabsf(x[i]));
-        uint16_t scale = dtype_f16_of_f32(most / 127.0f);
+        uint16_t scale = dtype_f16_of_f32(fminf(most / 127.0f, F16_MOST)); /* never infinite */
         float used = dtype_f32_of_f16(scale), inverse = used > 0 ? 1.0f / used : 0;
         memcpy(out, &scale, 2);
         for (int i = 0; i < Q8_ELEMS; i++) {
             float q = roundf(x[i] * inverse);
-            q = q > 127 ? 127 : q < -127 ? -127 : q;
+            q = q > 127 ? 127 : q >= -127 ? q : q < 0 ? -127 : 0; /* not a number: 0 */
             out[2 + i] = (uint8_t)(int8_t)q;
         }
     }

@@ -19,7 +19,8 @@ bool dtype_named(const char *name, DType *out); /* false: unknown */
 uint64_t dtype_bytes(DType dtype, uint64_t count);
 
 /* Rows of f32 to Q8_0 blocks { f16 scale; int8 q[32] } and back: scale = max|x| / 127 rounded to
- * f16, q = round(x / scale). count % 32 == 0. (ggml's Q8_0 layout.) */
+ * f16 (65504 at most), q = round(x / scale). count % 32 == 0. (ggml's Q8_0 layout.) What comes back
+ * is always finite: a value out of range gives the nearest in it, not-a-number 0. */
 void dtype_quantise_q8_0(const float *x, void *blocks, uint64_t count);
 void dtype_dequantise_q8_0(const void *blocks, float *x, uint64_t count);
 

@@ -1,6 +1,6 @@
 /* api_server.c: what the API tests run: a server with a tiny model made on the spot.
  *
- *     api_server model FOLDER          a random model of some ten thousand parameters, with template
+ *     api_server model FOLDER CONTEXT  a random model of some hundred thousand parameters
  *     api_server init WORKSPACE        a workspace; prints its first key
  *     api_server revoke WORKSPACE ID   ends a key
  *     api_server serve WORKSPACE [--OPTION VALUE]... NAME=FOLDER...
@@ -29,7 +29,18 @@ static void document(void *user, size_t i, const char **text, size_t *size)
     *size = strlen(*text);
 }
 
-static bool make_model(const char *folder, Error *err)
+/* The rows of special tokens in the head become zero, so that none is ever the likeliest: an answer
+ * at temperature 0 goes on to its length, as tests of interruptions need. */
+static void never_end(Model *model)
+{
+    const ParamInfo *head = weights_find(&model->weights, "lm_head.weight");
+    size_t width = model->config.width;
+    for (uint32_t id = 0; head && id < model->config.vocab; id++)
+        if (tokenizer_is_special(model->tokenizer, (int32_t)id))
+            memset(model->weights.slab + head->offset + id * width, 0, width * sizeof(float));
+}
+
+static bool make_model(const char *folder, uint32_t context, Error *err)
 {
     const ChatTemplate *chat = chat_template_default();
     uint32_t specials = 0;
@@ -41,13 +52,14 @@ static bool make_model(const char *folder, Error *err)
     if (!tokenizer_train(&tokenizer, &training, 30, document, NULL, err))
         return false;
     ModelConfig config = {.layers = 2, .width = 64, .heads = 4, .kv_heads = 2, .head_width = 16,
-                          .ff_width = 128, .vocab = tokenizer_vocab(tokenizer), .context = 512,
+                          .ff_width = 128, .vocab = tokenizer_vocab(tokenizer), .context = context,
                           .eps = 1e-5f, .theta = 10000};
     Model *model;
     if (!model_new(&model, family_named("llama"), &config, tokenizer, chat, "tiny", 7, err)) {
         tokenizer_free(tokenizer);
         return false;
     }
+    never_end(model);
     bool ok = fs_make_dirs(folder, err) && model_save(model, folder, err);
     model_free(model);
     return ok;
@@ -83,17 +95,17 @@ static bool take_option(ServeOptions *o, const char *name, const char *value, Er
     else if (strcmp(name, "--key") == 0)
         o->key_file = value;
     else if (strcmp(name, "--wait") == 0)
-        o->wait_seconds = atof(value);
+        o->wait_seconds = strtod(value, NULL);
     else if (strcmp(name, "--drain") == 0)
-        o->drain_seconds = atof(value);
+        o->drain_seconds = strtod(value, NULL);
     else if (strcmp(name, "--watchdog") == 0)
-        o->progress_seconds = atof(value);
+        o->progress_seconds = strtod(value, NULL);
     else if (strcmp(name, "--host") == 0)
         o->host = value;
     else if (strcmp(name, "--sequences") == 0)
-        o->engine.sequences_max = (uint32_t)atoi(value);
+        o->engine.sequences_max = (uint32_t)strtol(value, NULL, 10);
     else if (strcmp(name, "--jobs") == 0)
-        o->jobs_max = (uint32_t)atoi(value);
+        o->jobs_max = (uint32_t)strtol(value, NULL, 10);
     else
         return fail(err, ERR_INPUT, "unknown option '%s'", name);
     return true;
@@ -126,8 +138,8 @@ int main(int argc, char **argv)
     bool ok = false;
     if (argc > 2 && strcmp(argv[1], "worker") == 0)
         return worker_main(argc - 2, argv + 2);
-    if (argc > 2 && strcmp(argv[1], "model") == 0)
-        ok = make_model(argv[2], &err);
+    if (argc > 3 && strcmp(argv[1], "model") == 0)
+        ok = make_model(argv[2], (uint32_t)strtoul(argv[3], NULL, 10), &err);
     if (argc > 2 && strcmp(argv[1], "init") == 0)
         ok = init(argv[2], &err);
     if (argc > 3 && strcmp(argv[1], "revoke") == 0)

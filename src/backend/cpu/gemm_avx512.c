@@ -8,7 +8,13 @@
 
 #include <immintrin.h>
 
-enum { ROWS = 14, COLUMNS = 32, LANES = 16 };
+enum {
+    ROWS = 14,
+    COLUMNS = 32,
+    LANES = 16,
+    Q8_ROWS = 8,
+    AHEAD = 48, /* k: prefetch distance within the panel, 6 KiB: what memory's latency asks for */
+};
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -54,8 +60,8 @@ INLINE void tile_rows(uint32_t rows, uint32_t depth, const float *a, size_t a_ro
     }
     for (uint32_t k = 0; k < depth; k++) {
         __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + LANES);
-        _mm_prefetch(b + 8 * COLUMNS, _MM_HINT_T0);
-        _mm_prefetch(b + 8 * COLUMNS + LANES, _MM_HINT_T0);
+        _mm_prefetch(b + AHEAD * COLUMNS, _MM_HINT_T0);
+        _mm_prefetch(b + AHEAD * COLUMNS + LANES, _MM_HINT_T0);
         _mm_prefetch(next, _MM_HINT_T1);
         next += GEMM_NEXT_STEP;
 #pragma GCC unroll 14
@@ -116,7 +122,7 @@ INLINE void tile_q8_rows(uint32_t rows, uint32_t depth, const float *a, size_t a
                          const uint8_t *b, float *c, size_t ldc, bool add)
 {
     __m512 acc[ROWS][2];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (uint32_t i = 0; i < rows; i++)
         acc[i][0] = acc[i][1] = _mm512_setzero_ps();
     for (uint32_t group = 0; group < depth; group += GEMM_Q8_GROUP) {
@@ -125,7 +131,7 @@ INLINE void tile_q8_rows(uint32_t rows, uint32_t depth, const float *a, size_t a
         for (uint32_t k = group; k < group + GEMM_Q8_GROUP; k++, b += COLUMNS) {
             __m512 b0 = weight(b, scale0), b1 = weight(b + LANES, scale1);
             _mm_prefetch(b + 2048, _MM_HINT_T0);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (uint32_t i = 0; i < rows; i++) {
                 __m512 x = broadcast(a + i * a_row + k);
                 acc[i][0] = _mm512_fmadd_ps(x, b0, acc[i][0]);
@@ -143,7 +149,11 @@ static void avx512_tile_q8(uint32_t rows, uint32_t depth, const float *a, size_t
     case 1: tile_q8_rows(1, depth, a, a_row, b, c, ldc, add); break;
     case 2: tile_q8_rows(2, depth, a, a_row, b, c, ldc, add); break;
     case 3: tile_q8_rows(3, depth, a, a_row, b, c, ldc, add); break;
-    default: tile_q8_rows(4, depth, a, a_row, b, c, ldc, add); break;
+    case 4: tile_q8_rows(4, depth, a, a_row, b, c, ldc, add); break;
+    case 5: tile_q8_rows(5, depth, a, a_row, b, c, ldc, add); break;
+    case 6: tile_q8_rows(6, depth, a, a_row, b, c, ldc, add); break;
+    case 7: tile_q8_rows(7, depth, a, a_row, b, c, ldc, add); break;
+    default: tile_q8_rows(8, depth, a, a_row, b, c, ldc, add); break;
     }
 }
 
@@ -249,6 +259,7 @@ const GemmIsa gemm_isa_avx512 = {
     .supported = avx512_supported,
     .rows = ROWS,
     .columns = COLUMNS,
+    .q8_rows = Q8_ROWS,
     .block_rows = 12 * ROWS,
     .tile = avx512_tile,
     .tile_q8 = avx512_tile_q8,

@@ -18,7 +18,7 @@ enum {
     GEMM_ROWS_MAX = 14,    /* of any instruction set: bounds of local tiles */
     GEMM_COLUMNS_MAX = 32,
     GEMM_Q8_GROUP = 32,    /* weights that share a scale */
-    GEMM_Q8_ROWS_MAX = 4,  /* rows that tile_q8 takes */
+    GEMM_Q8_ROWS_MAX = 8,  /* q8_rows of any instruction set */
     GEMM_NEXT_STEP = 4,    /* floats of `next` that a tile asks the cache for in one step of k */
     GEMM_PACK_SLACK = 16,  /* floats that a packer may overwrite behind its panel */
 };
@@ -27,6 +27,7 @@ typedef struct {
     const char *name;
     bool (*supported)(void);
     uint32_t rows, columns; /* of the register tile */
+    uint32_t q8_rows;       /* that tile_q8 takes at most */
     uint32_t block_rows;    /* rows of op(A) packed at once: block_rows x GEMM_KC stays in L2 */
 
     /* C[rows, columns] = sum over k < depth of A x B, added to C when add. Element (i, k) of A is
@@ -36,14 +37,15 @@ typedef struct {
     void (*tile)(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_step,
                  const float *b, const float *next, float *c, size_t ldc, bool add);
 
-    /* The same on a Q8_0 panel (see gemm_q8_panel_bytes); rows <= GEMM_Q8_ROWS_MAX, a_step == 1,
+    /* The same on a Q8_0 panel (see gemm_q8_panel_bytes); 1 <= rows <= q8_rows, a_step == 1,
      * depth a multiple of GEMM_Q8_GROUP. */
     void (*tile_q8)(uint32_t rows, uint32_t depth, const float *a, size_t a_row, const uint8_t *b,
                     float *c, size_t ldc, bool add);
 
     /* panel[k * width + i] = x[i * ld + k], or x[k * ld + i] (copy), for i < lines, k < depth;
      * zero for lines <= i < width. width is rows or columns. Up to GEMM_PACK_SLACK floats behind
-     * the panel may be overwritten. */
+     * a panel of width `rows` may be overwritten; behind one of `columns`, none: threads pack
+     * neighbours at once. */
     void (*pack_transpose)(float *panel, uint32_t width, const float *x, size_t ld, uint32_t lines,
                            uint32_t depth);
     void (*pack_copy)(float *panel, uint32_t width, const float *x, size_t ld, uint32_t lines,
@@ -78,5 +80,16 @@ typedef struct {
     float *c;
     size_t lda, ldc;
 } GemmProduct;
+
+/* C = part, or C + part when add: how a tile that was computed aside is brought to C. */
+static inline void gemm_merge(float *c, size_t ldc, const float *part, uint32_t width,
+                              uint32_t rows, uint32_t columns, bool add)
+{
+    for (uint32_t i = 0; i < rows; i++)
+        for (uint32_t j = 0; j < columns; j++) {
+            float chain = part[i * width + j];
+            c[i * ldc + j] = add ? c[i * ldc + j] + chain : chain;
+        }
+}
 
 void gemm_run(Pool *pool, void *scratch, const GemmProduct *product);

@@ -191,6 +191,7 @@ const GemmIsa gemm_isa_neon = {
     .supported = neon_supported,
     .rows = ROWS,
     .columns = COLUMNS,
+    .q8_rows = 4,
     .block_rows = 16 * ROWS,
     .tile = neon_tile,
     .tile_q8 = neon_tile_q8,

@@ -67,34 +67,48 @@ void gemm_pack_q8_0(void *packed, const void *w, uint32_t n, uint32_t k)
 
 /* ---- a few rows on Q8_0 weights: used in registers as they come, never unpacked to memory ---- */
 
+enum {
+    TASK_WEIGHTS = 1 << 16, /* of one task, about: a few microseconds */
+    Q8_GROUPS_MAX = 2,      /* of rows: with more, unpacking once is cheaper */
+};
+
 typedef struct {
     const GemmProduct *product;
     const GemmIsa *isa;
+    uint32_t rows;   /* of a group: the rows of A, split evenly */
     uint32_t panels; /* of one task */
 } Few;
+
+/* The tile of some rows, `columns` wide, aside when C does not fill the panel. */
+static void few_tile(const Few *few, uint32_t rows, uint32_t depth, const float *a,
+                     const uint8_t *b, float *c, bool add, uint32_t columns)
+{
+    const GemmProduct *p = few->product;
+    uint32_t width = few->isa->columns;
+    if (columns == width) {
+        few->isa->tile_q8(rows, depth, a, p->lda, b, c, p->ldc, add);
+        return;
+    }
+    float edge[GEMM_Q8_ROWS_MAX * GEMM_COLUMNS_MAX];
+    few->isa->tile_q8(rows, depth, a, p->lda, b, edge, width, false);
+    gemm_merge(c, p->ldc, edge, width, rows, columns, add);
+}
 
 static void few_panel(const Few *few, uint32_t panel)
 {
     const GemmProduct *p = few->product;
-    uint32_t width = few->isa->columns, column = panel * width, depth = gemm_depth(p->k);
+    uint32_t width = few->isa->columns, column = panel * width;
     uint32_t columns = p->n - column < width ? p->n - column : width;
-    const uint8_t *q8 = (const uint8_t *)p->packed + panel * gemm_q8_panel_bytes(width, p->k);
-    float edge[GEMM_Q8_ROWS_MAX * GEMM_COLUMNS_MAX];
-    float *c = p->c + column;
-    for (uint32_t k = 0; k < p->k; k += depth) {
-        uint32_t some = p->k - k < depth ? p->k - k : depth;
+    const uint8_t *b = (const uint8_t *)p->packed + panel * gemm_q8_panel_bytes(width, p->k);
+    for (uint32_t k = 0; k < p->k; k += p->depth) {
+        uint32_t depth = p->k - k < p->depth ? p->k - k : p->depth;
         bool add = p->flags.accumulate || k > 0;
-        const uint8_t *b = q8 + gemm_q8_panel_bytes(width, k);
-        if (columns == width) {
-            few->isa->tile_q8(p->m, some, p->a + k, p->lda, b, c, p->ldc, add);
-            continue;
+        for (uint32_t i = 0; i < p->m; i += few->rows) {
+            uint32_t rows = p->m - i < few->rows ? p->m - i : few->rows;
+            few_tile(few, rows, depth, p->a + i * p->lda + k, b, p->c + i * p->ldc + column, add,
+                     columns);
         }
-        few->isa->tile_q8(p->m, some, p->a + k, p->lda, b, edge, width, false);
-        for (uint32_t i = 0; i < p->m; i++)
-            for (uint32_t j = 0; j < columns; j++) {
-                float chain = edge[i * width + j], *to = c + i * p->ldc + j;
-                *to = add ? *to + chain : chain;
-            }
+        b += gemm_q8_panel_bytes(width, depth);
     }
 }
 
@@ -109,8 +123,9 @@ static void few_task(void *ctx, uint32_t task, uint32_t worker)
 
 static void few_rows(Pool *pool, const GemmProduct *product)
 {
-    enum { TASK_WEIGHTS = 1 << 16 };
     Few few = {.product = product, .isa = gemm_isa()};
+    uint32_t groups = (product->m + few.isa->q8_rows - 1) / few.isa->q8_rows;
+    few.rows = (product->m + groups - 1) / groups;
     uint32_t panels = (uint32_t)panels_of(product->n);
     few.panels = TASK_WEIGHTS / (few.isa->columns * product->k) + 1;
     pool_for(pool, (panels + few.panels - 1) / few.panels, few_task, &few);
@@ -120,8 +135,9 @@ void gemm_packed(Pool *pool, void *scratch, GemmType type, bool accumulate, uint
                  uint32_t k, const float *a, size_t lda, const void *packed, float *c, size_t ldc)
 {
     GemmProduct product = {.flags = {.accumulate = accumulate}, .type = type, .m = m, .n = n,
-                           .k = k, .depth = gemm_depth(k), .a = a, .lda = lda, .packed = packed, .c = c, .ldc = ldc};
-    if (type == GEMM_Q8_0 && m > 0 && m <= GEMM_Q8_ROWS_MAX && k > 0)
+                           .k = k, .depth = gemm_depth(k), .a = a, .lda = lda, .packed = packed,
+                           .c = c, .ldc = ldc};
+    if (type == GEMM_Q8_0 && m > 0 && m <= Q8_GROUPS_MAX * gemm_isa()->q8_rows && k > 0)
         few_rows(pool, &product);
     else
         gemm_run(pool, scratch, &product);
