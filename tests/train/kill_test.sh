@@ -2,7 +2,7 @@
 # A training run killed (SIGKILL) at random moments and resumed until it is done ends in the same
 # bytes as one that nobody touched. usage: kill_test.sh BASTIDE [KILLS_AT_MOST]
 set -eu
-bastide=$1
+bastide=$(realpath "$1")
 most=${2:-12}
 folder=$(mktemp -d "${TMPDIR:-/tmp}/bastide-kill-XXXXXX")
 trap 'rm -rf "$folder"' EXIT
