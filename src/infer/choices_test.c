@@ -2,6 +2,7 @@
  * itself token by token. */
 #include "infer/choices.h"
 
+#include "base/test.h"
 #include "infer/engine_fixture.h"
 
 #include <math.h>
