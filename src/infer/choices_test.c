@@ -2,7 +2,8 @@
  * itself token by token. */
 #include "infer/choices.h"
 
-#include "infer/engine_test.h"
+#include "base/test.h"
+#include "infer/engine_fixture.h"
 
 #include <math.h>
 

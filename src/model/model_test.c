@@ -103,7 +103,9 @@ static const ConfigCase config_cases[] = {
     {"\"tie_word_embeddings\": false", "'lm_head.weight'",
      ERR_FORMAT},
     {"\"intermediate_size\": 262144", "model.safetensors", ERR_FORMAT},
-    {"\"num_hidden_layers\": 512", "model.safetensors", ERR_FORMAT},
+    {"\"num_hidden_layers\": 512", "config.json describes", ERR_FORMAT},
+    {"\"hidden_size\": 65536, \"num_hidden_layers\": 512, \"intermediate_size\": 262144",
+     "config.json describes", ERR_FORMAT},
 };
 
 static void edit_config(const char *path, const char *keys)
