@@ -3,7 +3,7 @@
 #include "infer/choices.h"
 
 #include "base/test.h"
-#include "infer/engine_fixture.h"
+#include "infer/engine_test.h"
 
 #include <math.h>
 

@@ -1,4 +1,4 @@
-/* engine_fixture.h: a tiny random model in a temporary folder. For tests, after base/test.h. */
+/* engine_test.h: a tiny random model in a temporary folder. For tests, after base/test.h. */
 #pragma once
 #include "base/mem.h"
 #include "infer/engine_parts.h"
