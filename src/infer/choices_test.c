@@ -2,8 +2,7 @@
  * itself token by token. */
 #include "infer/choices.h"
 
-#include "base/test.h"
-#include "infer/engine_fixture.h"
+#include "infer/engine_test.h"
 
 #include <math.h>
 

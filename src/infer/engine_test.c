@@ -1,7 +1,6 @@
 /* engine_test.c: the engine on a tiny random model: what a request is answered depends on nothing
  * but itself, and every request ends exactly once; see engine.h. */
-#include "base/test.h"
-#include "infer/engine_fixture.h"
+#include "infer/engine_test.h"
 
 #include <math.h>
 

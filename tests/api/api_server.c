@@ -139,7 +139,7 @@ int main(int argc, char **argv)
     if (argc > 2 && strcmp(argv[1], "worker") == 0)
         return worker_main(argc - 2, argv + 2);
     if (argc > 3 && strcmp(argv[1], "model") == 0)
-        ok = make_model(argv[2], (uint32_t)atoi(argv[3]), &err);
+        ok = make_model(argv[2], (uint32_t)strtoul(argv[3], NULL, 10), &err);
     if (argc > 2 && strcmp(argv[1], "init") == 0)
         ok = init(argv[2], &err);
     if (argc > 3 && strcmp(argv[1], "revoke") == 0)
