@@ -49,8 +49,8 @@ static Dataset *parse(const char *text)
 }
 
 static const char small[] =
-    "{\"text\":\"curl: fetches\",\"context\":\"depends: libc6\",\"label\":\"web\",\"group\":\"curl\","
-    "\"id\":\"curl\"}\n"
+    "{\"text\":\"curl: fetches\",\"context\":\"depends: libc6\",\"label\":\"web\","
+    "\"group\":\"curl\",\"id\":\"curl\"}\n"
     "\n"
     "{\"label\":\"net\", \"text\":\"caf\\u00e9 \\\"x\\\"\\n\", \"context\":null}\r\n"
     "{\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"},{\"role\":\"user\","
