@@ -146,8 +146,11 @@ static int play(const char *name)
         ssize_t got = recv(SUPERVISOR_CHILD_FD, bytes, sizeof bytes, 0);
         WireFrame frame;
         bool more = got > 0 && wire_reader_add(&in, bytes, (size_t)got, &err);
-        if (!more)
+        if (!more) {
+            wire_reader_done(&in);
+            buf_done(&frames);
             return 0;
+        }
         while (wire_reader_next(&in, &frame, &more, &err) && more)
             if (frame.kind == WIRE_SUBMIT) {
                 if (part->play != play_refuse)

@@ -21,10 +21,28 @@ static struct {
     Gateway *gateway;
 } g;
 
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static void keep_log(void *user, const char *line)
 {
     (void)user;
+    pthread_mutex_lock(&log_lock);
     snprintf(g.last_log, sizeof g.last_log, "%s", line);
+    pthread_mutex_unlock(&log_lock);
+}
+
+/* A request is logged after its reply has left: waits until the last line holds `words`. */
+static void await_log(const char *words, char line[300])
+{
+    for (int i = 0; i < 2000; i++) {
+        pthread_mutex_lock(&log_lock);
+        snprintf(line, 300, "%s", g.last_log);
+        pthread_mutex_unlock(&log_lock);
+        if (strstr(line, words))
+            return;
+        usleep(1000);
+    }
+    fail_test("the log never said %s but %s", words, line);
 }
 
 static int start(void **state)
@@ -140,9 +158,10 @@ static void requests_are_checked_in_order(void **state)
     assert_non_null(strstr(reply.data, "\"param\":\"model\""));
     assert_int_equal(ask("POST", chat, json, "{\"model\":\"x\",\"messages\":[{\"role\":\"user\","
                          "\"content\":\"secret words\"}]}", &reply), 404);
-    assert_null(strstr(g.last_log, "secret"));
-    assert_null(strstr(g.last_log, g.key));
-    assert_non_null(strstr(g.last_log, "POST /v1/chat/completions 404"));
+    char line[300];
+    await_log("POST /v1/chat/completions 404", line);
+    assert_null(strstr(line, "secret"));
+    assert_null(strstr(line, g.key));
     assert_int_equal(ask("POST", chat, json, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\","
                          "\"content\":\"\"}]}", &reply), 503);
     assert_non_null(strstr(reply.data, "Retry-After: "));
