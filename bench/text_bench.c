@@ -54,8 +54,8 @@ static bool train(const FsMap *map, char **argv, Error *err)
                                           "<|assistant|>", "<|end|>"};
     Documents d = {0};
     Tokenizer *t;
-    TokenizerTraining options = {.vocab = (uint32_t)atoi(argv[3]), .special = special,
-                                 .special_count = 5, .threads = (uint32_t)atoi(argv[4])};
+    TokenizerTraining options = {.vocab = (uint32_t)strtoul(argv[3], NULL, 10), .special = special,
+                                 .special_count = 5, .threads = (uint32_t)strtoul(argv[4], NULL, 10)};
     if (!cut(&d, map, err))
         return false;
     double start = clock_seconds();
@@ -153,7 +153,7 @@ static bool run(int argc, char **argv, Error *err)
     else if (argc < 4 || !tokenizer_load(&t, argv[2], err) || !fs_map(argv[3], &map, err))
         done = argc >= 4 ? false : fail(err, ERR_INPUT, "usage: see the head of text_bench.c");
     else if (argc == 5 && !strcmp(verb, "encode"))
-        done = encode(t, &map, (uint32_t)atoi(argv[4]), err);
+        done = encode(t, &map, (uint32_t)strtoul(argv[4], NULL, 10), err);
     else if (!strcmp(verb, "ids"))
         done = print_ids(t, &map, err);
     else if (!strcmp(verb, "chat"))

@@ -388,7 +388,7 @@ int main(int argc, char **argv)
 {
     Error err;
     if ((argc > 1 && !vec_isa_use(argv[1])) ||
-        !pool_new(&pool, argc > 2 ? (uint32_t)atoi(argv[2]) : 0, &err)) {
+        !pool_new(&pool, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0, &err)) {
         fprintf(stderr, "usage: vec_bench [avx512|avx2|neon|portable [threads]]\n");
         return 2;
     }

@@ -92,7 +92,7 @@ static void check_include(Tidy *tidy, const TidyFile *file, uint32_t number, con
     if (strcmp(target, "bastide.h") == 0)
         return;
     if (tidy_starts(target, "base/test")) {
-        if (!tidy_is_test(file->path))
+        if (!tidy_is_test(file->path) && !tidy_ends(file->path, "_test.h"))
             tidy_report(tidy, file->path, number, "%s is for tests only", target);
         return;
     }

@@ -251,12 +251,13 @@ uint64_t program_flops(const Program *p)
 
 bool program_use_arena(Program *p, void *arena, Error *err)
 {
-    if (!arena) {
-        arena = p->own_arena = p->device->backend->alloc(p->device, program_arena_bytes(p) + 1);
-        if (!arena)
+    if (!arena && !p->own_arena) {
+        p->own_arena = p->device->backend->alloc(p->device, program_arena_bytes(p) + 1);
+        if (!p->own_arena)
             return fail(err, ERR_MEMORY, "no memory for an arena of %llu bytes",
                         (unsigned long long)program_arena_bytes(p));
     }
+    arena = arena ? arena : p->own_arena;
     p->arena = arena;
     for (ValueId id = 1; id <= graph_values(p->graph); id++) {
         const Place *owner = &p->places[owner_of(p, id)];
@@ -291,6 +292,11 @@ static bool check_bound(Program *p, Error *err)
             if (node->in[k] && !p->data[node->in[k]])
                 return fail(err, ERR_INTERNAL, "%s: '%s' has no memory bound",
                             graph_label(p->graph, node), graph_name(p->graph, node->in[k]));
+        }
+        for (uint32_t k = 0; k < node->n_out; k++) {
+            if (node->out[k] && !p->data[node->out[k]])
+                return fail(err, ERR_INTERNAL, "%s: no arena was given for its result",
+                            graph_label(p->graph, node));
         }
     }
     p->checked = true;

@@ -21,7 +21,8 @@ void *mem_alloc_aligned(size_t size, size_t align) __attribute__((malloc, warn_u
 
 void mem_free(void *block); /* NULL is a no-op; takes blocks of all three functions above */
 
-char *mem_copy_text(const char *text, size_t length) MUST_CHECK; /* NUL-terminated; NULL: no memory */
+/* NUL-terminated; NULL: no memory. */
+char *mem_copy_text(const char *text, size_t length) MUST_CHECK;
 
 uint64_t mem_count(void);           /* allocations so far, process wide */
 void mem_fail_after(int64_t count); /* tests: let `count` succeed, then fail one; < 0: never */
@@ -39,7 +40,8 @@ typedef struct {
 } Arena;
 
 void arena_init(Arena *arena, size_t limit_bytes);
-void *arena_alloc(Arena *arena, size_t count, size_t size) MUST_CHECK; /* zeroed; NULL: over limit or no memory */
+/* Zeroed. NULL: over the limit, or no memory. */
+void *arena_alloc(Arena *arena, size_t count, size_t size) MUST_CHECK;
 char *arena_copy_text(Arena *arena, const char *text, size_t length) MUST_CHECK;
 char *arena_format(Arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3), warn_unused_result));

@@ -2,6 +2,7 @@
 #include "cli/command.h"
 
 #include "base/fs.h"
+#include "base/mem.h"
 #include "forge/mainjob.h"
 #include "store/workspace.h"
 #include "trust/manifest.h"
@@ -19,21 +20,41 @@ typedef struct {
     uint64_t seed;
 } Quickstart;
 
+/* Everything that comes through a pipe, into a file. */
+static bool copy_to_file(int from, const char *path, Error *err)
+{
+    auto_free FsWriter *w = mem_alloc(1, sizeof *w);
+    char step[1 << 16];
+    if (!w)
+        return fail(err, ERR_MEMORY, "no memory to write '%s'", path);
+    if (!fs_writer_open(w, path, err))
+        return false;
+    for (ssize_t got; (got = read(from, step, sizeof step)) > 0;) {
+        if (!fs_writer_add(w, step, (size_t)got, err))
+            return false;
+    }
+    return fs_writer_commit(w, err);
+}
+
 /* Runs `apt-cache dumpavail` into a file: the one program that knows this machine's catalogue. */
 static bool dump_catalogue(const char *path, Error *err)
 {
-    FILE *out = fopen(path, "w");
-    if (!out)
-        return fail(err, ERR_IO, "cannot create '%s'", path);
+    int ends[2], status = -1;
+    if (pipe(ends) != 0)
+        return fail(err, ERR_IO, "cannot make a pipe");
     pid_t child = fork();
     if (child == 0) {
-        dup2(fileno(out), STDOUT_FILENO);
+        dup2(ends[1], STDOUT_FILENO);
+        close(ends[0]);
         execlp("apt-cache", "apt-cache", "dumpavail", (char *)NULL);
         _exit(127);
     }
-    int status = -1;
+    close(ends[1]);
+    bool kept = copy_to_file(ends[0], path, err);
+    close(ends[0]);
     bool ran = child > 0 && waitpid(child, &status, 0) == child;
-    fclose(out);
+    if (!kept)
+        return false;
     if (!ran || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
         return fail(err, ERR_NOT_FOUND, "`apt-cache dumpavail` failed: this machine has no Debian "
                                         "package catalogue; give your own records with --data");

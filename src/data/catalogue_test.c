@@ -73,11 +73,13 @@ static void does_not_depend_on_order(void **state)
     static const int orders[][4] = {{0, 1, 2, 3}, {3, 2, 1, 0}, {2, 3, 0, 1}, {1, 3, 0, 2}};
     uint8_t digest[32];
     for (size_t i = 0; i < 4; i++) {
-        char text[8192] = "";
+        auto_buf Buf joined;
+        buf_init(&joined, 8192);
         for (int j = 0; j < 4; j++) {
-            strcat(text, parts[orders[i][j]]);
-            strcat(text, j < 3 || i % 2 ? "\n" : "");
+            buf_add_text(&joined, parts[orders[i][j]]);
+            buf_add_text(&joined, j < 3 || i % 2 ? "\n" : "");
         }
+        const char *text = joined.data;
         Dataset *d = parse(text);
         assert_int_equal(d->count, 2);
         assert_string_equal(d->records[0].text, "0ad: strategy game");

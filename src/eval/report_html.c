@@ -47,12 +47,14 @@ static const char *count_text(Page *page, uint64_t count)
 
 static const char *percent(Page *page, double share)
 {
-    return text(page, "%.1f %%", 100 * share);
+    char number[WORDS_NUMBER_BYTES];
+    return text(page, "%s", words_percent(share, number));
 }
 
 static const char *interval(Page *page, Interval share)
 {
-    return text(page, "[%.1f, %.1f]", 100 * share.low, 100 * share.high);
+    char ends[WORDS_NUMBER_BYTES];
+    return text(page, "%s", words_interval(share, ends));
 }
 
 /* ---- tables ---- */
@@ -117,9 +119,8 @@ static void add_accuracy_tiles(Page *page, Tiles *tiles)
     if (figures->strongest == report->baseline_count)
         return;
     const BaselineFigures *rival = &figures->baselines[figures->strongest];
-    add_tile(tiles, "Against the best baseline",
-             text(page, "%+.1f points", 100 * rival->difference),
-             text(page, "against %s, interval %s", report->baselines[figures->strongest].name,
+    add_tile(tiles, "Against the best baseline", text(page, "%+.1f", 100 * rival->difference),
+             text(page, "points; %s, interval %s", report->baselines[figures->strongest].name,
                   interval(page, rival->difference_interval)),
              verdict_tones[figures->verdict]);
 }
@@ -153,13 +154,13 @@ static void add_cost_tiles(Page *page, Tiles *tiles)
     char number[WORDS_NUMBER_BYTES];
     if (report->tokens_per_second > 0)
         add_tile(tiles, "Training speed",
-                 text(page, "%s /s", count_text(page, (uint64_t)(report->tokens_per_second + 0.5))),
+                 text(page, "%s", count_text(page, (uint64_t)(report->tokens_per_second + 0.5))),
                  "tokens per second", PAGE_PLAIN);
     if (page->figures->seconds > 0)
         add_tile(tiles, "Time", text(page, "%s", words_seconds(page->figures->seconds, number)),
                  "from data to this page", PAGE_PLAIN);
     if (report->joules > 0)
-        add_tile(tiles, "Energy", text(page, "%.3g Wh", report->joules / 3600),
+        add_tile(tiles, "Energy", text(page, "%.3g\xc2\xa0Wh", report->joules / 3600),
                  "of the processor, as it counts it", PAGE_PLAIN);
 }
 

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NO_BREAK "\xc2\xa0" /* a number and its unit stay on one line */
+
 const char *words_count(uint64_t number, char out[WORDS_NUMBER_BYTES])
 {
     char digits[24];
@@ -20,7 +22,7 @@ const char *words_count(uint64_t number, char out[WORDS_NUMBER_BYTES])
 
 const char *words_percent(double share, char out[WORDS_NUMBER_BYTES])
 {
-    snprintf(out, WORDS_NUMBER_BYTES, "%.1f %%", 100 * share);
+    snprintf(out, WORDS_NUMBER_BYTES, "%.1f" NO_BREAK "%%", 100 * share);
     return out;
 }
 
@@ -30,23 +32,15 @@ const char *words_interval(Interval share, char out[WORDS_NUMBER_BYTES])
     return out;
 }
 
-const char *words_points(double share, char out[WORDS_NUMBER_BYTES])
-{
-    snprintf(out, WORDS_NUMBER_BYTES, "%+.1f", 100 * share);
-    return out;
-}
-
 const char *words_seconds(double seconds, char out[WORDS_NUMBER_BYTES])
 {
-    long whole = lround(seconds);
-    if (seconds < 10)
-        snprintf(out, WORDS_NUMBER_BYTES, "%.1f s", seconds);
-    else if (whole < 120)
-        snprintf(out, WORDS_NUMBER_BYTES, "%ld s", whole);
-    else if (whole < 7200)
-        snprintf(out, WORDS_NUMBER_BYTES, "%ld min %02ld s", whole / 60, whole % 60);
+    if (seconds < 120)
+        snprintf(out, WORDS_NUMBER_BYTES, seconds < 10 ? "%.1f" NO_BREAK "s" : "%.0f" NO_BREAK "s",
+                 seconds);
+    else if (seconds < 7200)
+        snprintf(out, WORDS_NUMBER_BYTES, "%.1f" NO_BREAK "min", seconds / 60);
     else
-        snprintf(out, WORDS_NUMBER_BYTES, "%ld h %02ld min", whole / 3600, whole / 60 % 60);
+        snprintf(out, WORDS_NUMBER_BYTES, "%.1f" NO_BREAK "h", seconds / 3600);
     return out;
 }
 
@@ -71,7 +65,7 @@ static void list_baselines(char *out, size_t room, const EvalReport *report,
     for (uint32_t b = 0; b < report->baseline_count && used < room; b++) {
         double value = figures->baselines[b].value;
         used += (size_t)snprintf(out + used, room - used,
-                                 report->count ? "%s%s %.1f %%" : "%s%s %.2f", b ? ", " : "; ",
+                                 report->count ? "%s%s %.1f" NO_BREAK "%%" : "%s%s %.2f", b ? ", " : "; ",
                                  report->baselines[b].name, report->count ? 100 * value : value);
     }
 }

@@ -45,7 +45,8 @@ static bool ask_group(Judged *j, const Dataset *dataset, Engine *engine, const C
                       size_t first, uint32_t count, double *probability, Error *err)
 {
     uint32_t lengths[GROUP], labels = dataset->label_count;
-    uint32_t limit = engine_info(engine).context - 32;
+    uint32_t context = engine_info(engine).context, answer = choices_tokens_max(set);
+    uint32_t limit = context > answer ? context - answer : 0;
     auto_tokens Tokens ids;
     tokens_init(&ids, (size_t)1 << 24);
     for (uint32_t i = 0; i < count; i++) {
@@ -128,6 +129,7 @@ static void on_end(void *user, EngineEnd end, const char *text, size_t size, uin
     buf_add(user, text, size);
 }
 
+/* out->prompt stays NULL when the message leaves no room for an answer. */
 static bool answer_one(JudgedAnswer *out, Arena *arena, const Record *record, Engine *engine,
                        Error *err)
 {
@@ -141,6 +143,9 @@ static bool answer_one(JudgedAnswer *out, Arena *arena, const Record *record, En
     if (!chat_render(engine_template(engine), engine_tokenizer(engine), ask, 1, true, &ids, NULL,
                      err))
         return false;
+    *out = (JudgedAnswer){0};
+    if (ids.count + ANSWER_TOKENS > engine_info(engine).context)
+        return true;
     request.prompt = ids.ids;
     request.prompt_count = (uint32_t)ids.count;
     if (!engine_submit(engine, &request, &handle, err))
@@ -172,8 +177,11 @@ bool judge_answers(JudgedAnswer *out, uint32_t *count, Arena *arena, const Datas
                    record->messages[0].role == CHAT_USER && record->messages[0].size < 2000;
         if (!fit)
             continue;
-        ok = answer_one(&out[found++], arena, record, engine, err);
-        i += stride;
+        ok = answer_one(&out[found], arena, record, engine, err);
+        if (out[found].prompt) {
+            found++;
+            i += stride;
+        }
     }
     engine_close(engine);
     *count = found;

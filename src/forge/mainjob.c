@@ -3,10 +3,14 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "store/workspace.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Without labels all the time goes into the text. */
+enum { TEXT_EPOCHS = 6 };
 
 const MainJobSize mainjob_default = {
     .name = "default", .vocab = 8192, .layers = 2, .width = 128, .heads = 4, .kv_heads = 2,
@@ -15,15 +19,16 @@ const MainJobSize mainjob_default = {
     .every_text = 5, .omit = 0.15, .decay = 0.1,
 };
 const MainJobSize mainjob_full = {
-    .name = "full", .vocab = 8192, .layers = 3, .width = 192, .heads = 6, .kv_heads = 2,
-    .ff_width = 512, .context = 512, .row_tokens = 4096, .pretrain_rate = 2e-3,
-    .pretrain_epochs = 2, .finetune_rate = 2e-3, .finetune_epochs = 3, .every_text = 2,
+    .name = "full", .vocab = 8192, .layers = 3, .width = 160, .heads = 5, .kv_heads = 5,
+    .ff_width = 448, .context = 512, .row_tokens = 4096, .pretrain_rate = 2e-3,
+    .pretrain_epochs = 1, .finetune_rate = 2e-3, .finetune_epochs = 3, .every_text = 3,
     .omit = 0.2, .decay = 0.1,
 };
 
 void mainjob_phase(State *s, const char *name, const char *sentence)
 {
     double now = clock_seconds();
+    energy_read(&s->energy); /* its counters wrap: read often */
     if (s->phase_count)
         s->phases[s->phase_count - 1].seconds = now - s->phase_started;
     s->phase_started = now;
@@ -79,8 +84,9 @@ static bool pretrain(State *s, Error *err)
                                s->chat, s->pool, err) &&
               lessons_pretrain(&valid, s->job->dataset, SPLIT_VALID, s->model->tokenizer, s->chat,
                                s->pool, err) &&
-              train(s, "pretrain", &samples, &valid, z->pretrain_rate, z->pretrain_epochs,
-                    s->labelled ? z->tokens_most : 4.0 * z->tokens_most, &s->pretrain, err);
+              train(s, "pretrain", &samples, &valid, z->pretrain_rate,
+                    (s->labelled ? 1 : TEXT_EPOCHS) * z->pretrain_epochs,
+                    (s->labelled ? 1 : TEXT_EPOCHS) * (double)z->tokens_most, &s->pretrain, err);
     sample_set_done(&samples);
     sample_set_done(&valid);
     return ok;
@@ -169,6 +175,17 @@ static bool evaluate(State *s, Error *err)
 
 /* ---- the whole ---- */
 
+/* Made when absent; one that cannot be used is refused before hours of training, not after. */
+static bool ready_workspace(const char *folder, Error *err)
+{
+    Workspace *ws;
+    if (workspace_open(&ws, folder, err)) {
+        workspace_close(ws);
+        return true;
+    }
+    return err->code == ERR_NOT_FOUND && workspace_init(folder, err);
+}
+
 static bool open_state(State *s, Error *err)
 {
     const MainJob *job = s->job;
@@ -178,7 +195,8 @@ static bool open_state(State *s, Error *err)
     for (size_t i = 0; i < job->dataset->count && !s->labelled; i++)
         s->labelled = job->dataset->records[i].label != NULL;
     s->labelled = s->labelled && job->dataset->label_count > 1;
-    return fs_join(runs, sizeof runs, job->workspace, "runs", err) &&
+    return ready_workspace(job->workspace, err) &&
+           fs_join(runs, sizeof runs, job->workspace, "runs", err) &&
            fs_join(s->run_folder, sizeof s->run_folder, runs, job->name, err) &&
            fs_join(models, sizeof models, job->workspace, "models", err) &&
            fs_join(s->model_folder, sizeof s->model_folder, models, job->name, err) &&
@@ -227,7 +245,7 @@ bool mainjob_run(const MainJob *job, MainJobResult *out, Error *err)
         return fail(err, ERR_MEMORY, "no memory for a job");
     s->job = job;
     s->started = clock_seconds();
-    s->joules_started = energy_joules();
+    energy_start(&s->energy, NULL);
     bool ok = open_state(s, err) && baselines(s, err) && make_model(s, err) && pretrain(s, err) &&
               finetune(s, err) && model_save(s->model, s->model_folder, err) && evaluate(s, err);
     if (ok) {

@@ -137,7 +137,10 @@ static void add_language(Writer *w)
 {
     w->report.bytes = w->s->test_bytes;
     w->report.bits_per_byte = w->s->bits_per_byte;
-    baseline(w, (EvalBaseline){"unigram", "byte frequencies", NULL, NULL, w->s->unigram_bits});
+    baseline(w, (EvalBaseline){"unigram", "byte frequencies", NULL, NULL,
+                               w->s->baseline_bits[0]});
+    baseline(w, (EvalBaseline){"ngram", "counts after 4 bytes", "Witten-Bell, training text only",
+                               NULL, w->s->baseline_bits[1]});
 }
 
 static bool fill(Writer *w, Error *err)
@@ -145,7 +148,7 @@ static bool fill(Writer *w, Error *err)
     State *s = w->s;
     EvalReport *r = &w->report;
     double tokens = (double)(s->pretrain.tokens + s->finetune.tokens);
-    double seconds = s->pretrain.seconds + s->finetune.seconds, joules = energy_joules();
+    double seconds = s->pretrain.seconds + s->finetune.seconds;
     r->model = s->job->name;
     r->dataset = s->job->dataset->name;
     r->dataset_digest = s->data_digest;
@@ -156,7 +159,7 @@ static bool fill(Writer *w, Error *err)
     r->phases = s->phases;
     r->phase_count = s->phase_count;
     r->tokens_per_second = seconds > 0 ? tokens / seconds : 0;
-    r->joules = joules > s->joules_started ? joules - s->joules_started : 0;
+    r->joules = energy_read(&s->energy);
     r->command = s->job->command;
     r->curves = w->curves;
     r->curve_x = "update";

@@ -1,39 +1,52 @@
-/* mainjob_text.c: how well the model predicts held-out text, in bits per byte, beside the simplest
- * model of bytes. */
+/* mainjob_text.c: how well the model predicts held-out text, in bits per byte, beside counts of
+ * bytes. */
 #include "forge/mainjob_state.h"
 
-#include "base/hash.h"
-#include "train/run.h"
+#include "eval/ngram.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Bytes of a split's texts as pretraining sees them (without the end marker). */
-static uint64_t count_bytes(const Dataset *dataset, Split split, uint64_t histogram[256])
+enum { NGRAM_CONTEXT = 4 };
+
+/* Calls each for the text of every record of a split, as pretraining sees it (no end marker). */
+static bool each_text(const Dataset *dataset, Split split, Ngram *ngram, uint64_t *bytes,
+                      double bits[2], Error *err)
 {
-    uint64_t total = 0;
+    auto_buf Buf text;
+    buf_init(&text, (size_t)1 << 26);
     for (size_t i = 0; i < dataset->count; i++) {
         const Record *r = &dataset->records[i];
         if (r->split != split)
             continue;
-        const char *parts[] = {r->text, *r->context ? "\n" : "", r->context};
-        for (int p = 0; p < 3; p++) {
-            for (const char *c = parts[p]; *c; c++, total++)
-                histogram[(unsigned char)*c]++;
-        }
+        buf_reset(&text);
+        buf_add_text(&text, r->text);
+        buf_add_text(&text, *r->context ? "\n" : "");
+        buf_add_text(&text, r->context);
+        if (!buf_ok(&text, "a record's text", err))
+            return false;
+        *bytes += text.size;
+        if (!bits && !ngram_train(ngram, text.data, text.size, err))
+            return false;
+        for (uint32_t k = 0; k < 2 && bits; k++)
+            bits[k] += ngram_bits(ngram, k ? NGRAM_CONTEXT : 0, text.data, text.size);
     }
-    return total;
+    return true;
 }
 
-/* Cross-entropy of the test bytes under frequencies of the training bytes, one added to each. */
-static double unigram_bits(const uint64_t train[256], const uint64_t test[256], uint64_t total)
+static bool measure_baselines(State *s, Error *err)
 {
-    double all = 256, bits = 0;
-    for (int i = 0; i < 256; i++)
-        all += (double)train[i];
-    for (int i = 0; i < 256; i++)
-        bits -= (double)test[i] * log2(((double)train[i] + 1) / all);
-    return total ? bits / (double)total : 0;
+    Ngram *ngram;
+    uint64_t train_bytes = 0;
+    double bits[2] = {0, 0};
+    if (!ngram_new(&ngram, NGRAM_CONTEXT, err))
+        return false;
+    bool ok = each_text(s->job->dataset, SPLIT_TRAIN, ngram, &train_bytes, NULL, err) &&
+              each_text(s->job->dataset, SPLIT_TEST, ngram, &s->test_bytes, bits, err);
+    ngram_free(ngram);
+    for (uint32_t k = 0; k < 2 && ok && s->test_bytes; k++)
+        s->baseline_bits[k] = bits[k] / (double)s->test_bytes;
+    return ok;
 }
 
 static bool sum_losses(State *s, const SampleSet *samples, double *nats, Error *err)
@@ -65,18 +78,13 @@ static bool sum_losses(State *s, const SampleSet *samples, double *nats, Error *
 
 bool mainjob_measure_text(State *s, Error *err)
 {
-    uint64_t train[256] = {0}, test[256] = {0};
     SampleSet samples = {0};
     double nats = 0;
     bool ok = lessons_pretrain(&samples, s->job->dataset, SPLIT_TEST, s->model->tokenizer, s->chat,
                                s->pool, err) &&
-              sum_losses(s, &samples, &nats, err);
+              sum_losses(s, &samples, &nats, err) && measure_baselines(s, err);
     sample_set_done(&samples);
-    if (!ok)
-        return false;
-    count_bytes(s->job->dataset, SPLIT_TRAIN, train);
-    s->test_bytes = count_bytes(s->job->dataset, SPLIT_TEST, test);
-    s->unigram_bits = unigram_bits(train, test, s->test_bytes);
-    s->bits_per_byte = s->test_bytes ? nats / log(2) / (double)s->test_bytes : 0;
-    return true;
+    if (ok && s->test_bytes)
+        s->bits_per_byte = nats / log(2) / (double)s->test_bytes;
+    return ok;
 }

@@ -61,7 +61,7 @@ static void bad_bytes_and_long_lines(void **state)
     assert_ok(jsonl_next_text(&r, &text, &size, &err));
     assert_int_equal(size, 23);
     memset(line, ' ', 101);
-    strcpy(line + 100, "1\n2");
+    memcpy(line + 100, "1\n2", 4);
     init(&r, line);
     assert_fails(jsonl_next_text(&r, &text, &size, &err), ERR_LIMIT, "line of 101 bytes");
     assert_ok(jsonl_next_text(&r, &text, &size, &err));

@@ -125,19 +125,21 @@ static void power_text(double value, char out[48])
     char *e = strchr(text, 'e'), *end = e;
     while (end > text && (end[-1] == '0' || end[-1] == '.')) /* 2.0000 is 2, 1.5000 is 1.5 */
         end--;
-    int power = atoi(e + 1);
+    long power = strtol(e + 1, NULL, 10);
     *end = 0;
+    char digits[16], exponent[48] = "";
+    size_t used = 0;
+    snprintf(digits, sizeof digits, "%ld", labs(power));
+    for (const char *d = digits; *d; d++) {
+        memcpy(exponent + used, raised[*d - '0'], strlen(raised[*d - '0']) + 1);
+        used += strlen(raised[*d - '0']);
+    }
+    const char *minus = power < 0 ? "\xe2\x81\xbb" : "";
     if (strcmp(text, "1") == 0)
-        snprintf(out, 48, "10");
+        snprintf(out, 48, "10%s%s", minus, exponent);
     else
-        snprintf(out, 48, "%s%s\xc3\x97" "10", value < 0 ? "\xe2\x88\x92" : "",
-                 text + (value < 0));
-    if (power < 0)
-        strcat(out, "\xe2\x81\xbb");
-    char digits[12];
-    snprintf(digits, sizeof digits, "%d", abs(power));
-    for (const char *d = digits; *d; d++)
-        strcat(out, raised[*d - '0']);
+        snprintf(out, 48, "%s%s\xc3\x97" "10%s%s", value < 0 ? "\xe2\x88\x92" : "",
+                 text + (value < 0), minus, exponent);
 }
 
 void axis_tick_text(const Axis *axis, uint32_t tick, char out[48])
@@ -147,7 +149,7 @@ void axis_tick_text(const Axis *axis, uint32_t tick, char out[48])
     double biggest = fmax(fabs(axis->low), fabs(axis->high));
     char text[40];
     if (value == 0) {
-        strcpy(out, "0");
+        snprintf(out, 48, "0");
         return;
     }
     if (biggest >= 1e9 || size < 1e-4) {

@@ -355,7 +355,7 @@ static bool bind_child(Recipe *recipe, const RecipeNode *child, const char *pref
         Value value = {recipe, child, field, err};
         return types[field->type].read(&value, out + field->offset);
     }
-    strcat(path, ".");
+    memcpy(path + length, ".", 2);
     const char *rest = "";
     size_t i = 0;
     while (i < table->count && !in_section(table->fields[i].key, path, &rest))

@@ -127,3 +127,8 @@ void choices_free(ChoiceSet *set)
     mem_free(set->branching);
     mem_free(set);
 }
+
+uint32_t choices_tokens_max(const ChoiceSet *set)
+{
+    return set->depth_max;
+}

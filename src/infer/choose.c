@@ -79,32 +79,40 @@ static bool run_prompts(const Group *g, Error *err)
     return run_entries(g, count, 0, err);
 }
 
-/* ids of the path from the root to a node, in order; returns their number. */
-static uint32_t path_to(const ChoiceSet *set, uint32_t node, int32_t path[CHOICE_TOKENS_MAX])
+/* ids of the path from the root to a node, in order. */
+static void path_to(const ChoiceSet *set, uint32_t node, int32_t path[CHOICE_TOKENS_MAX])
 {
-    uint32_t depth = set->nodes[node].depth;
-    for (uint32_t n = node, at = depth; n; n = set->nodes[n].parent)
+    for (uint32_t n = node, at = set->nodes[node].depth; n; n = set->nodes[n].parent)
         path[--at] = set->nodes[n].id;
-    return depth;
+}
+
+/* Feeds a node's path behind one prompt; a path that does not fit goes on in the next step. */
+static bool feed_path(const Group *g, uint32_t prompt, uint32_t node, const int32_t *path,
+                      uint32_t *count, Error *err)
+{
+    uint32_t depth = g->set->nodes[node].depth;
+    for (uint32_t i = 0; i < depth; i++) {
+        g->engine->entries[(*count)++] =
+            (StepEntry){(int32_t)prompt, (int32_t)(g->length[prompt] + i), path[i], i + 1 == depth};
+        if (*count < g->engine->options.batch_tokens)
+            continue;
+        if (!run_entries(g, *count, node, err))
+            return false;
+        *count = 0;
+    }
+    return true;
 }
 
 static bool run_branch(const Group *g, uint32_t node, Error *err)
 {
     int32_t path[CHOICE_TOKENS_MAX];
-    uint32_t depth = path_to(g->set, node, path), count = 0, most = g->engine->options.batch_tokens;
+    uint32_t count = 0;
+    path_to(g->set, node, path);
     for (uint32_t p = 0; p < g->group; p++) {
-        if (*mass_of(g, p, node) < MASS_LEAST) {
+        if (*mass_of(g, p, node) < MASS_LEAST)
             split(g, p, node, NULL);
-            continue;
-        }
-        if (count + depth > most) {
-            if (!run_entries(g, count, node, err))
-                return false;
-            count = 0;
-        }
-        for (uint32_t i = 0; i < depth; i++)
-            g->engine->entries[count++] =
-                (StepEntry){(int32_t)p, (int32_t)(g->length[p] + i), path[i], i + 1 == depth};
+        else if (!feed_path(g, p, node, path, &count, err))
+            return false;
     }
     return run_entries(g, count, node, err);
 }

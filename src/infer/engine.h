@@ -86,6 +86,7 @@ typedef struct ChoiceSet ChoiceSet;
 bool choices_new(ChoiceSet **out, const Engine *engine, const char *const *texts, uint32_t count,
                  Error *err) MUST_CHECK;
 void choices_free(ChoiceSet *set); /* NULL is a no-op */
+uint32_t choices_tokens_max(const ChoiceSet *set); /* of the longest candidate */
 
 /* probability[i*count + c] of candidate c after prompt i, for many prompts at once (batched).
  * prompts are concatenated in ids with lengths[prompts]. Not while requests run: ERR_CONFLICT. */

@@ -202,6 +202,28 @@ static bool load_tokenizer(Model *model, const char *folder, Error *err)
     return load_template(model, folder, err);
 }
 
+/* A configuration cannot ask for memory that its weights do not fill: refused by the file's size,
+ * before anything is laid out. Stored elements take 2 bytes at least. */
+static bool check_size(const ModelConfig *c, const char *folder, Error *err)
+{
+    char path[1024];
+    uint64_t heads = 2 * ((uint64_t)c->heads + c->kv_heads) * c->head_width;
+    uint64_t matrices = c->layers * c->width * (heads + 3 * (uint64_t)c->ff_width) +
+                        (uint64_t)c->vocab * c->width;
+    if (!fs_join(path, sizeof path, folder, "model.safetensors", err))
+        return false;
+    int64_t size = fs_size(path);
+    if (size < 0)
+        return fail(err, ERR_NOT_FOUND, "'%s' has no model.safetensors", folder);
+    /* a few bytes (a Git LFS pointer) are told what they are when they are read */
+    uint64_t most = size > 4096 ? (uint64_t)size / 2 : 1 << 20;
+    if (matrices > most)
+        return fail(err, ERR_FORMAT, "config.json describes %llu parameters, model.safetensors has "
+                                     "only %lld bytes",
+                    (unsigned long long)matrices, (long long)size);
+    return true;
+}
+
 bool model_load(Model **out, const char *folder, Error *err)
 {
     const Family *family;
@@ -211,7 +233,7 @@ bool model_load(Model **out, const char *folder, Error *err)
     if (!fs_is_dir(folder))
         return fail(err, ERR_NOT_FOUND, "there is no model folder '%s'", folder);
     if (!load_config(folder, &family, &config, name, err) ||
-        !model_shell(&model, family, &config, name, err))
+        !check_size(&config, folder, err) || !model_shell(&model, family, &config, name, err))
         return false;
     if (!load_weights(model, folder, err) || !load_tokenizer(model, folder, err)) {
         model_free(model);

@@ -163,9 +163,10 @@ static bool infer_swiglu_back(Graph *g, Node *node)
     if (!present(node, 3))
         return false;
     const Value *gate = in(g, node, 0), *up = in(g, node, 1), *dy = in(g, node, 2);
+    Shape shape = gate->shape; /* a new output may move the values */
     return want(g, node, shape_equal(gate->shape, up->shape) && shape_equal(up->shape, dy->shape),
                 "shapes differ") &&
-           out_f32(g, node, 0, gate->shape) && out_f32(g, node, 1, gate->shape);
+           out_f32(g, node, 0, shape) && out_f32(g, node, 1, shape);
 }
 
 static bool check_heads(Graph *g, const Node *node, const Value *q, const Value *k)
@@ -183,13 +184,14 @@ static bool infer_attention(Graph *g, Node *node)
     if (!present(node, 4))
         return false;
     const Value *q = in(g, node, 0), *k = in(g, node, 1), *v = in(g, node, 2);
+    Shape shape = q->shape; /* a new output may move the values */
     return want(g, node, is_f32(q, 2) && is_f32(k, 2) && is_f32(v, 2), "q, k, v must be f32") &&
            check_heads(g, node, q, k) &&
            want(g, node, shape_equal(k->shape, v->shape), "k and v differ in shape") &&
            want(g, node, q->shape.dim[0] == k->shape.dim[0], "q and k differ in tokens") &&
            want(g, node, is_list(in(g, node, 3), q->shape.dim[0]), "start must be i32 [T]") &&
-           out_f32(g, node, 0, q->shape) &&
-           out_f32(g, node, 1, shape2(q->shape.dim[0], node->args.attention.heads));
+           out_f32(g, node, 0, shape) &&
+           out_f32(g, node, 1, shape2(shape.dim[0], node->args.attention.heads));
 }
 
 static bool infer_attention_back(Graph *g, Node *node)
@@ -197,10 +199,11 @@ static bool infer_attention_back(Graph *g, Node *node)
     if (!present(node, 7))
         return false;
     const Value *q = in(g, node, 0), *k = in(g, node, 1), *dy = in(g, node, 5);
+    Shape q_shape = q->shape, k_shape = k->shape; /* a new output may move the values */
     return check_heads(g, node, q, k) &&
            want(g, node, shape_equal(q->shape, dy->shape), "dy must have the shape of q") &&
-           out_f32(g, node, 0, q->shape) && out_f32(g, node, 1, k->shape) &&
-           out_f32(g, node, 2, k->shape);
+           out_f32(g, node, 0, q_shape) && out_f32(g, node, 1, k_shape) &&
+           out_f32(g, node, 2, k_shape);
 }
 
 static bool infer_cache_write(Graph *g, Node *node)

@@ -89,7 +89,7 @@ static bool walk_entry(void *user, const char *name, Error *err)
     if (!S_ISDIR(info.st_mode))
         return fail(err, ERR_INPUT, "%s: is a symbolic link or a special file: only plain files "
                                     "can be signed", path);
-    strcat(path, "/");
+    memcpy(path + strlen(path), "/", 2); /* joined above with room for it */
     return walk_folder(walk, path, walk->depth + 1, err);
 }
 

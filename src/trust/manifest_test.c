@@ -33,7 +33,7 @@ static int setup(void **state)
     (void)state;
     Error err;
     char sub[1024];
-    strcpy(base, "/tmp/bastide-manifest-XXXXXX");
+    snprintf(base, sizeof base, "/tmp/bastide-manifest-XXXXXX");
     if (!mkdtemp(base))
         return -1;
     snprintf(folder, sizeof folder, "%s/model", base);

@@ -97,7 +97,7 @@ static bool write_key_file(const char *path, const uint8_t *bytes, size_t size, 
 {
     char text[BASE64_MAX + 1];
     sodium_bin2base64(text, BASE64_MAX, bytes, size, VARIANT);
-    strcat(text, "\n");
+    memcpy(text + strlen(text), "\n", 2);
     bool ok = fs_write(path, text, strlen(text), err); /* fs.h creates with mode 0600 */
     sodium_memzero(text, sizeof text);
     return ok;

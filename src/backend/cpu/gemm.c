@@ -22,16 +22,14 @@
 #include <string.h>
 
 enum {
-    SLAB_FLOATS = 2 << 20,     /* 8 MiB of op(B), shared: stays in L3 */
-    SLAB_COLUMNS = 2048,       /* of op(B) at once: packing op(A) again for more costs 1 % */
-    BLOCK_ROWS_MAX = 192,      /* of any instruction set */
-    DIRECT_ROWS = 16,          /* so few rows of op(A) are read where they lie */
-    DIRECT_COLUMNS = 256,
-    DIRECT_LDA = 256,
-    SMALL_WORK = 1 << 17,      /* multiply-adds: below, a second thread costs more than it brings */
+    SLAB_FLOATS = 2 << 20,      /* 8 MiB of op(B), shared: stays in L3 */
+    SLAB_COLUMNS = 2048,        /* of op(B) at once: packing op(A) again for more costs 1 % */
+    BLOCK_ROWS_MAX = 192,       /* of any instruction set */
+    DIRECT_ROWS = 16,           /* so few rows of op(A) are read where they lie */
+    SMALL_WORK = 1 << 17,       /* multiply-adds: below, a second thread does not pay */
     PACK_TASK_FLOATS = 1 << 14, /* of op(B): so few are packed by the caller alone */
-    COPY_STEP = 8,             /* rows copied to one panel before the next panel's turn */
-    COPY_COLUMNS = 1024,       /* of a task that copies op(B), COPY_ROWS high */
+    COPY_STEP = 8,              /* rows copied to one panel before the next panel's turn */
+    COPY_COLUMNS = 1024,        /* of a task that copies op(B), COPY_ROWS high */
     COPY_ROWS = 64,
     /* A worker's floats: packed op(A), and one panel of unpacked Q8_0. */
     A_FLOATS = BLOCK_ROWS_MAX * GEMM_KC + GEMM_PACK_SLACK,
@@ -173,25 +171,21 @@ typedef struct {
     uint32_t rows;           /* of a panel */
 } Walk;
 
-/* Packing op(A) does not pay where few columns or rows will read it, unless its walk is hard on
- * the cache: down a transposed A with long rows. */
-static bool reads_directly(const GemmProduct *p, uint32_t columns)
+/* A few rows are not worth packing. More are, even for a narrow op(B): rows of A far apart in
+ * memory collide in the cache. */
+static bool reads_directly(const GemmProduct *p)
 {
-    if (p->flags.transpose_a)
-        return columns <= DIRECT_COLUMNS && p->lda <= DIRECT_LDA;
-    return p->m <= DIRECT_ROWS;
+    return p->m <= DIRECT_ROWS && !p->flags.transpose_a;
 }
 
 static Walk walk_a(const Tile *t, uint32_t row, uint32_t rows)
 {
     const GemmProduct *p = t->product;
     uint32_t width = t->isa->rows;
-    if (!reads_directly(p, t->column_end - t->column)) {
+    if (!reads_directly(p)) {
         pack_a(t, row, rows);
         return (Walk){t->a_panels, 1, width, (size_t)width * t->depth, width};
     }
-    if (p->flags.transpose_a)
-        return (Walk){p->a + t->k * p->lda + row, 1, p->lda, width, width};
     /* A few rows are split evenly: a last panel of one or two would wait on its own chains. */
     uint32_t even = parts(rows, parts(rows, width));
     return (Walk){p->a + row * p->lda + t->k, p->lda, 1, even * p->lda, even};
@@ -274,7 +268,7 @@ static void cut(Plan *plan, uint32_t threads)
             uint32_t high = parts(panels_m, down);
             down = parts(panels_m, high);
             double rows = (double)high * plan->isa->rows, columns = wide * plan->isa->columns;
-            double tile = rows * (columns + (reads_directly(p, (uint32_t)columns) ? 0 : PACK));
+            double tile = rows * (columns + (reads_directly(p) ? 0 : PACK));
             /* A part of a tile more: the wait for a thread that was disturbed. */
             double time = (parts(across * down, threads) + 0.2) * tile;
             if (best == 0 || time < best) {

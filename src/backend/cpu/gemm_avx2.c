@@ -5,17 +5,25 @@
  */
 #include "backend/cpu/gemm_kernel.h"
 
+#include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
 
-enum { ROWS = 6, COLUMNS = 16, LANES = 8 };
+enum {
+    ROWS = 6,
+    COLUMNS = 16,
+    LANES = 8,
+    AHEAD = 96, /* k: prefetch distance within the panel, 6 KiB: what memory's latency asks for */
+};
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* Half precision is asked of cpuid itself: compilers differ in knowing its name. */
 static bool avx2_supported(void)
 {
+    unsigned a, b, c, d;
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+           __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
 
 INLINE void store_tile(uint32_t rows, __m256 acc[ROWS][2], float *c, size_t ldc, bool add)
@@ -44,7 +52,7 @@ INLINE void tile_rows(uint32_t rows, uint32_t depth, const float *a, size_t a_ro
     }
     for (uint32_t k = 0; k < depth; k++) {
         __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + LANES);
-        _mm_prefetch((const char *)(b + 16 * COLUMNS), _MM_HINT_T0);
+        _mm_prefetch((const char *)(b + AHEAD * COLUMNS), _MM_HINT_T0);
         _mm_prefetch((const char *)next, _MM_HINT_T1);
         next += GEMM_NEXT_STEP;
 #pragma GCC unroll 6

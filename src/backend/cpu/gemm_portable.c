@@ -56,7 +56,8 @@ tile_rows(uint32_t rows, uint32_t depth, const float *a, size_t a_row, size_t a_
 }
 
 static void portable_tile(uint32_t rows, uint32_t depth, const float *a, size_t a_row,
-                          size_t a_step, const float *b, const float *next, float *c, size_t ldc, bool add)
+                          size_t a_step, const float *b, const float *next, float *c, size_t ldc,
+                          bool add)
 {
     switch (rows) {
     case 1: tile_rows(1, depth, a, a_row, a_step, b, next, c, ldc, add); break;

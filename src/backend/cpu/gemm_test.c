@@ -227,8 +227,8 @@ static void assert_same_bits(const char *what, const float *got, const float *wa
 {
     for (size_t i = 0; i < count; i++)
         if (memcmp(&got[i], &want[i], sizeof *got) != 0)
-            fail_test("%s, %s: element %zu is %.9g, expected %.9g", gemm_isa_name(), what, i, got[i],
-                      want[i]);
+            fail_test("%s, %s: element %zu is %.9g, expected %.9g", gemm_isa_name(), what, i,
+                      got[i], want[i]);
 }
 
 typedef struct {
