@@ -95,30 +95,56 @@ static bool add_value(Builder *builder, const json_t *value, ChatMessage *messag
     return builder_add(builder, &draft, err) || fail_within(err, "%s", place);
 }
 
-static bool add_lines(Builder *builder, JsonlReader *reader, Error *err)
+/* One line into the builder; *last at the end of the file. */
+static bool add_line(Builder *builder, JsonlReader *reader, ChatMessage *messages, bool *last,
+                     Error *err)
+{
+    auto_json json_t *value = NULL;
+    if (!jsonl_next(reader, &value, err))
+        return false;
+    *last = value == NULL;
+    if (!value)
+        return true;
+    char place[1100];
+    snprintf(place, sizeof place, "%s:%" PRIu64, reader->name, reader->line);
+    return add_value(builder, value, messages, place, err);
+}
+
+/* True when the failure is of one line and somebody wants to hear of the next one too. */
+static bool goes_on(DatasetProblems *problems, const Error *problem)
+{
+    if (!problems || (problem->code != ERR_FORMAT && problem->code != ERR_LIMIT))
+        return false;
+    problems->lines++;
+    return problems->each(problems->user, problem);
+}
+
+static bool add_lines(Builder *builder, JsonlReader *reader, DatasetProblems *problems, Error *err)
 {
     auto_free ChatMessage *messages = mem_alloc(DATASET_MESSAGES_MAX, sizeof *messages);
     if (!messages)
         return fail(err, ERR_MEMORY, "no memory to read '%s'", reader->name);
-    for (;;) {
-        auto_json json_t *value = NULL;
-        if (!jsonl_next(reader, &value, err))
-            return false;
-        if (!value)
-            return true;
-        char place[1100];
-        snprintf(place, sizeof place, "%s:%" PRIu64, reader->name, reader->line);
-        if (!add_value(builder, value, messages, place, err))
-            return false;
+    for (bool last = false; !last;) {
+        Error problem;
+        if (add_line(builder, reader, messages, &last, &problem) || goes_on(problems, &problem))
+            continue;
+        if (!problems || !problems->lines)
+            return fail(err, problem.code, "%s", problem.text);
+        break;
     }
+    if (problems && problems->lines)
+        return fail(err, ERR_FORMAT, "%s: %" PRIu64 " %s wrong", reader->name, problems->lines,
+                    problems->lines == 1 ? "line is" : "lines are");
+    return true;
 }
 
-static bool load_lines(Dataset **out, JsonlReader *reader, uint64_t seed, Error *err)
+static bool load_lines(Dataset **out, JsonlReader *reader, uint64_t seed,
+                       DatasetProblems *problems, Error *err)
 {
     Builder *builder;
     if (!builder_new(&builder, reader->name, err))
         return false;
-    if (!add_lines(builder, reader, err)) {
+    if (!add_lines(builder, reader, problems, err)) {
         builder_free(builder);
         return false;
     }
@@ -134,7 +160,7 @@ bool dataset_parse(Dataset **out, const void *bytes, size_t size, const char *na
 {
     JsonlReader reader;
     jsonl_init(&reader, bytes, size, name, DATASET_LINE_MAX);
-    return load_lines(out, &reader, seed, err);
+    return load_lines(out, &reader, seed, NULL, err);
 }
 
 static bool has_ending(const char *path, const char *ending)
@@ -143,7 +169,8 @@ static bool has_ending(const char *path, const char *ending)
     return size >= length && strcmp(path + size - length, ending) == 0;
 }
 
-bool dataset_load(Dataset **out, const char *path, uint64_t seed, Error *err)
+static bool load_any(Dataset **out, const char *path, uint64_t seed, DatasetProblems *problems,
+                     Error *err)
 {
     if (fs_is_dir(path) || has_ending(path, ".txt"))
         return folder_load(out, path, seed, err);
@@ -153,9 +180,21 @@ bool dataset_load(Dataset **out, const char *path, uint64_t seed, Error *err)
     JsonlReader reader;
     if (!jsonl_open(&reader, path, DATASET_LINE_MAX, err))
         return false;
-    bool ok = load_lines(out, &reader, seed, err);
+    bool ok = load_lines(out, &reader, seed, problems, err);
     jsonl_close(&reader);
     return ok;
+}
+
+bool dataset_load(Dataset **out, const char *path, uint64_t seed, Error *err)
+{
+    return load_any(out, path, seed, NULL, err);
+}
+
+bool dataset_check(Dataset **out, const char *path, uint64_t seed, DatasetProblems *problems,
+                   Error *err)
+{
+    problems->lines = 0;
+    return load_any(out, path, seed, problems, err);
 }
 
 /* ---- writing ---- */

@@ -67,6 +67,16 @@ enum {
  * without NUL; a folder inside a label, or files beside label folders: ERR_INPUT. */
 bool dataset_load(Dataset **out, const char *path, uint64_t seed, Error *err) MUST_CHECK;
 
+/* As dataset_load, but a bad line of a .jsonl file does not end the reading: each(user, problem) is
+ * told of every one, until it returns false. Then ERR_FORMAT "file: 3 lines are wrong". */
+typedef struct {
+    bool (*each)(void *user, const Error *problem);
+    void *user;
+    uint64_t lines; /* wrong ones seen */
+} DatasetProblems;
+bool dataset_check(Dataset **out, const char *path, uint64_t seed, DatasetProblems *problems,
+                   Error *err) MUST_CHECK;
+
 /* As dataset_load of a .jsonl file with these bytes; name: for messages and Dataset.name. */
 bool dataset_parse(Dataset **out, const void *bytes, size_t size, const char *name, uint64_t seed,
                    Error *err) MUST_CHECK;

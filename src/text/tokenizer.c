@@ -2,7 +2,9 @@
 #include "base/mem.h"
 #include "base/hash.h"
 #include "text/tokenizer_model.h"
+#include "text/utf8.h"
 
+#include <assert.h>
 #include <string.h>
 
 static bool no_memory(Error *err)
@@ -192,6 +194,50 @@ const char *tokenizer_bytes(const Tokenizer *t, int32_t id, size_t *size)
         return NULL;
     *size = t->spans[id].size;
     return (const char *)token_bytes(t, id);
+}
+
+/* ---- for writers of other formats ---- */
+
+uint32_t tokenizer_merges(const Tokenizer *t)
+{
+    return t->merge_count;
+}
+
+void tokenizer_merge_at(const Tokenizer *t, uint32_t rank, int32_t *left, int32_t *right)
+{
+    assert(rank < t->merge_count);
+    *left = t->merges[rank].left;
+    *right = t->merges[rank].right;
+}
+
+static bool is_added(const Tokenizer *t, int32_t id)
+{
+    for (uint32_t i = 0; i < t->added_count; i++) {
+        if (t->added[i].id == id)
+            return true;
+    }
+    return false;
+}
+
+bool tokenizer_is_added_text(const Tokenizer *t, int32_t id)
+{
+    return is_added(t, id) && !tokenizer_is_special(t, id);
+}
+
+void tokenizer_spell(const Tokenizer *t, int32_t id, Buf *out)
+{
+    size_t size;
+    const char *bytes = tokenizer_bytes(t, id, &size);
+    if (bytes && (tokenizer_is_special(t, id) || is_added(t, id)))
+        buf_add(out, bytes, size);
+    else if (bytes)
+        bytelevel_write((const uint8_t *)bytes, size, out);
+}
+
+bool tokenizer_is_plain_gpt2(const Tokenizer *t)
+{
+    return t->stage_count == 1 && !t->stages[0].pattern && !t->nfc && !t->add_prefix_space &&
+           !t->ignore_merges;
 }
 
 bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t count, bool with_special,

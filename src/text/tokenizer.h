@@ -36,6 +36,20 @@ bool tokenizer_is_special(const Tokenizer *tokenizer, int32_t id);
 /* The bytes of a token (of a special token: its text). NULL for an id without token. */
 const char *tokenizer_bytes(const Tokenizer *tokenizer, int32_t id, size_t *size);
 
+/* ---- what another format must be told (quant/gguf_export.c) ---- */
+
+uint32_t tokenizer_merges(const Tokenizer *tokenizer);
+/* The two tokens that merge `rank` (below tokenizer_merges) joins. */
+void tokenizer_merge_at(const Tokenizer *tokenizer, uint32_t rank, int32_t *left, int32_t *right);
+/* A token cut out of text before everything else: an added one that is not special. */
+bool tokenizer_is_added_text(const Tokenizer *tokenizer, int32_t id);
+/* The bytes of a token in the byte-level alphabet of GPT-2; a special or added one as it is.
+ * Appends nothing for an id without token. */
+void tokenizer_spell(const Tokenizer *tokenizer, int32_t id, Buf *out);
+/* True when text is cut by GPT-2's pattern alone: no other stage, no NFC, no first blank, and
+ * merges are always obeyed. */
+bool tokenizer_is_plain_gpt2(const Tokenizer *tokenizer);
+
 /* A growing list of ids with a maximum, as Buf is for bytes. */
 typedef struct {
     int32_t *ids;
