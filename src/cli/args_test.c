@@ -72,7 +72,8 @@ static void numbers_are_whole_and_in_range(void **state)
                                   "99999999999999999999999"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_fails(PARSE(&p, "--count", wrong[i]), ERR_INPUT, "--count must be a whole number");
-    assert_fails(PARSE(&p, "--seed", "18446744073709551616"), ERR_INPUT, "0 to 18446744073709551615");
+    assert_fails(PARSE(&p, "--seed", "18446744073709551616"), ERR_INPUT,
+                 "0 to 18446744073709551615");
     assert_ok(PARSE(&p, "--count", "4294967295"));
     assert_true(p.small == UINT32_MAX);
 }

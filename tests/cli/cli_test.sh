@@ -171,7 +171,8 @@ models() {
     spoiled 7 model.safetensors $weights 'b"\xff" * 8 + b[8:]'
     spoiled 3 model.safetensors $weights 'struct.pack("<Q", len(b)) + b[8:]'
     spoiled 3 'model.norm.weight' $weights \
-        'pack({**head(), "model.norm.weight": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}})'
+        'pack({**head(), "model.norm.weight": {"dtype": "F32", "shape": [2**40],
+         "data_offsets": [0, 2**42]}})'
     spoiled 3 'is missing' $weights \
         'pack({("x" if k == "model.norm.weight" else k): v for k, v in head().items()})'
     spoiled 3 config.json config.json 'b[:20]'
