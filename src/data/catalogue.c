@@ -84,6 +84,8 @@ static int compare_part(CatalogueSpan a, CatalogueSpan b)
 
 static void split_version(CatalogueSpan v, CatalogueSpan parts[3])
 {
+    if (!v.text) /* a stanza without version: no arithmetic on a null pointer */
+        v = (CatalogueSpan){"", 0};
     const char *colon = v.size ? memchr(v.text, ':', v.size) : NULL;
     size_t epoch = colon ? (size_t)(colon - v.text) : 0;
     size_t start = colon ? epoch + 1 : 0, end = v.size;

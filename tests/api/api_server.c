@@ -52,7 +52,7 @@ static bool make_model(const char *folder, uint32_t context, Error *err)
     if (!tokenizer_train(&tokenizer, &training, 30, document, NULL, err))
         return false;
     ModelConfig config = {.layers = 2, .width = 64, .heads = 4, .kv_heads = 2, .head_width = 16,
-                          .ff_width = 128, .vocab = tokenizer_vocab(tokenizer), .context = context,
+                          .ff_width = 128, .vocab = tokenizer_vocab(tokenizer), .context = context ? context : 512,
                           .eps = 1e-5f, .theta = 10000};
     Model *model;
     if (!model_new(&model, family_named("llama"), &config, tokenizer, chat, "tiny", 7, err)) {
@@ -144,8 +144,8 @@ int main(int argc, char **argv)
     bool ok = false;
     if (argc > 2 && strcmp(argv[1], "worker") == 0)
         return worker_main(argc - 2, argv + 2);
-    if (argc > 3 && strcmp(argv[1], "model") == 0)
-        ok = make_model(argv[2], (uint32_t)strtoul(argv[3], NULL, 10), &err);
+    if (argc > 2 && strcmp(argv[1], "model") == 0)
+        ok = make_model(argv[2], argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0, &err);
     if (argc > 2 && strcmp(argv[1], "init") == 0)
         ok = init(argv[2], &err);
     if (argc > 3 && strcmp(argv[1], "revoke") == 0)
