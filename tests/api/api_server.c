@@ -52,7 +52,9 @@ static bool make_model(const char *folder, uint32_t context, Error *err)
     if (!tokenizer_train(&tokenizer, &training, 30, document, NULL, err))
         return false;
     ModelConfig config = {.layers = 2, .width = 64, .heads = 4, .kv_heads = 2, .head_width = 16,
-                          .ff_width = 128, .vocab = tokenizer_vocab(tokenizer), .context = context ? context : 512,
+                          .ff_width = 128,
+                          .vocab = tokenizer_vocab(tokenizer),
+                          .context = context ? context : 512,
                           .eps = 1e-5f, .theta = 10000};
     Model *model;
     if (!model_new(&model, family_named("llama"), &config, tokenizer, chat, "tiny", 7, err)) {
