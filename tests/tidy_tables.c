@@ -48,8 +48,6 @@ const TidyAllowance tidy_allowances[] = {
     {"test", "src/text/word_count.c", NULL, "tokenizer_test.c trains at 1 to 3 threads"},
     {"test", "src/forge/*", NULL, "tests/cli runs the jobs whole; their parts have tests below"},
     {"test", "src/serve/*", NULL, "tests/api: the unmodified SDK against the running server"},
-    {"test", "src/quant/gguf_vocab.c", NULL, "gguf_export_test.c reads its keys back"},
-    {"test", "src/store/database.c", NULL, "workspace_test.c is its only caller"},
     {NULL, NULL, NULL, NULL},
 };
 

@@ -13,8 +13,8 @@
  * Of several stanzas of one package the highest Version (as dpkg orders them) is taken, of equal
  * versions the one whose bytes sort first; records are in byte order of names. So the dataset
  * depends on the set of stanzas alone, never on their order. A stanza without section or
- * description is counted in Dataset.skipped. Priority, Tag, Filename and sizes of archives are never
- * read: they are written by the people who also choose the section, after it.
+ * description is counted in Dataset.skipped. Priority, Tag, Filename and sizes of archives are
+ * never read: they are written by the people who also choose the section, after it.
  *
  * Errors: ERR_FORMAT "file:line: ..." for a line that is no field, a field twice, text that is not
  * UTF-8, a bad name or section; ERR_LIMIT for more than the maxima below.

@@ -154,7 +154,8 @@ static void refuses_with_file_and_line(void **state)
     }
     Error err = {0};
     Dataset *d = NULL;
-    assert_fails(catalogue_parse(&d, "", 0, "dump", 1, &err), ERR_INPUT, "dump: there is no record");
+    assert_fails(catalogue_parse(&d, "", 0, "dump", 1, &err), ERR_INPUT,
+                 "dump: there is no record");
 }
 
 static void survives_failing_memory(void **state)

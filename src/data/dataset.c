@@ -64,7 +64,8 @@ static bool read_messages(const json_t *list, ChatMessage *messages, Record *dra
         return true;
     size_t count = json_array_size(list);
     if (!json_is_array(list) || count == 0)
-        return fail(err, ERR_FORMAT, "%s: 'messages' must be a list of at least one message", place);
+        return fail(err, ERR_FORMAT, "%s: 'messages' must be a list of at least one message",
+                    place);
     if (count > DATASET_MESSAGES_MAX)
         return fail(err, ERR_LIMIT, "%s: %zu messages, at most %d are taken", place, count,
                     DATASET_MESSAGES_MAX);

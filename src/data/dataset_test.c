@@ -49,8 +49,8 @@ static Dataset *parse(const char *text)
 }
 
 static const char small[] =
-    "{\"text\":\"curl: fetches\",\"context\":\"depends: libc6\",\"label\":\"web\",\"group\":\"curl\","
-    "\"id\":\"curl\"}\n"
+    "{\"text\":\"curl: fetches\",\"context\":\"depends: libc6\",\"label\":\"web\","
+    "\"group\":\"curl\",\"id\":\"curl\"}\n"
     "\n"
     "{\"label\":\"net\", \"text\":\"caf\\u00e9 \\\"x\\\"\\n\", \"context\":null}\r\n"
     "{\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"},{\"role\":\"user\","
@@ -325,6 +325,44 @@ static void survives_failing_memory_and_disk(void **state)
     }
 }
 
+typedef struct {
+    char text[4][248];
+    uint32_t count, most;
+} Heard;
+
+static bool hear(void *user, const Error *problem)
+{
+    Heard *h = user;
+    snprintf(h->text[h->count], sizeof h->text[0], "%s", problem->text);
+    return ++h->count < h->most;
+}
+
+static void a_check_tells_of_every_bad_line(void **state)
+{
+    (void)state;
+    Error err = {0};
+    Dataset *d = NULL;
+    Heard heard = {.most = 4};
+    DatasetProblems problems = {.each = hear, .user = &heard};
+    put_file("bad.jsonl", "{\"text\":\"a\"}\n{\"txt\":\"b\"}\n\nnope\n{\"label\":\"x\"}\n"
+                          "{\"text\":\"c\"}\n");
+    assert_fails(dataset_check(&d, at("bad.jsonl"), 1, &problems, &err), ERR_FORMAT,
+                 "bad.jsonl: 3 lines are wrong");
+    assert_int_equal(problems.lines, 3);
+    assert_non_null(strstr(heard.text[0], "bad.jsonl:2: unknown key"));
+    assert_non_null(strstr(heard.text[1], "bad.jsonl:4:"));
+    assert_non_null(strstr(heard.text[2], "bad.jsonl:5: a record needs"));
+    heard = (Heard){.most = 1};
+    assert_fails(dataset_check(&d, at("bad.jsonl"), 1, &problems, &err), ERR_FORMAT,
+                 "1 line is wrong");
+    put_file("good.jsonl", "{\"text\":\"a\"}\n");
+    assert_ok(dataset_check(&d, at("good.jsonl"), 1, &problems, &err));
+    assert_int_equal(problems.lines, 0);
+    dataset_free(d);
+    assert_fails(dataset_check(&d, at("absent.jsonl"), 1, &problems, &err), ERR_NOT_FOUND,
+                 "absent");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +375,7 @@ int main(void)
         cmocka_unit_test(reads_a_folder_of_labels),
         cmocka_unit_test(cuts_long_texts_between_paragraphs),
         cmocka_unit_test(survives_failing_memory_and_disk),
+        cmocka_unit_test(a_check_tells_of_every_bad_line),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -308,9 +308,10 @@ uint32_t bayes_scores(const Bayes *bayes, BayesText text, double *scores)
     Scoring scoring = {.bayes = bayes, .scores = scores};
     memset(scores, 0, bayes->classes * sizeof *scores);
     each_feature_of(text, score_feature, &scoring);
+    double log_alpha = log(bayes->alpha);
     uint32_t best = 0;
     for (uint32_t c = 0; c < bayes->classes; c++) {
-        scores[c] += bayes->log_prior[c] + scoring.known * (log(bayes->alpha) - bayes->log_total[c]);
+        scores[c] += bayes->log_prior[c] + scoring.known * (log_alpha - bayes->log_total[c]);
         best = scores[c] > scores[best] ? c : best;
     }
     double top = scores[best], sum = 0;

@@ -61,7 +61,9 @@ static Dataset *made_up(size_t count)
     auto_buf Buf text;
     buf_init(&text, 16 << 20);
     for (size_t i = 0; i < count; i++)
-        buf_format(&text, "{\"text\":\"%s w%zu\",\"context\":\"%s\",\"label\":\"%s\",\"group\":\"%zu\"}\n",
+        buf_format(&text,
+                   "{\"text\":\"%s w%zu\",\"context\":\"%s\",\"label\":\"%s\","
+                   "\"group\":\"%zu\"}\n",
                    i % 4 < 2 ? "left" : "right", i, i % 4 == 3 ? "zed" : "plain",
                    i % 4 < 2 ? "x" : i % 4 == 2 ? "y" : "z", i);
     assert_ok(dataset_parse(&d, text.data, text.size, "made", 1, &err));
@@ -137,8 +139,9 @@ static void reaches_its_figure_on_the_real_catalogue(void **state)
     BayesRun run = {0}, all = {0};
     assert_ok(bayes_baseline(d, BAYES_TEXT, &run, &err));
     assert_ok(bayes_baseline(d, BAYES_ALL_FIELDS, &all, &err));
-    print_message("test %zu: text %.4f (valid %.4f, alpha %g, %.1f s), all fields %.4f (valid %.4f, "
-                  "alpha %g, %.1f s), majority %.4f\n", run.count, run.accuracy, run.accuracy_valid,
+    print_message("test %zu: text %.4f (valid %.4f, alpha %g, %.1f s), all fields %.4f "
+                  "(valid %.4f, alpha %g, %.1f s), majority %.4f\n", run.count,
+                  run.accuracy, run.accuracy_valid,
                   run.alpha, run.seconds, all.accuracy, all.accuracy_valid, all.alpha, all.seconds,
                   run.accuracy_majority);
     assert_true(run.accuracy > 0.70 && all.accuracy > 0.70 && run.accuracy_majority < 0.2);

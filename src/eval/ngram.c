@@ -149,7 +149,8 @@ double ngram_bits(const Ngram *ngram, uint32_t order, const void *bytes, size_t 
                 break; /* a longer context was not seen either */
             const Slot *pair = find(ngram, key_of(context, k, at[i]));
             double seen = pair->key ? pair->count : 0;
-            probability = (seen + total->kinds * probability) / ((double)total->count + total->kinds);
+            double weight = total->kinds;
+            probability = (seen + weight * probability) / (total->count + weight);
         }
         bits -= log2(probability);
         context = context << 8 | at[i];

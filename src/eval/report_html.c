@@ -108,7 +108,8 @@ static void add_tile(Tiles *tiles, const char *label, const char *value, const c
 
 static const PageTone verdict_tones[] = {[VERDICT_BETTER] = PAGE_GOOD,
                                          [VERDICT_LEVEL] = PAGE_CAUTION,
-                                         [VERDICT_WORSE] = PAGE_BAD, [VERDICT_ALONE] = PAGE_CAUTION};
+                                         [VERDICT_WORSE] = PAGE_BAD,
+                                         [VERDICT_ALONE] = PAGE_CAUTION};
 
 static void add_accuracy_tiles(Page *page, Tiles *tiles)
 {
@@ -208,11 +209,12 @@ static void draw_bars(Page *page)
                             .high = scale * ends.high};
     }
     page_heading(page->out, "Against the baselines");
-    page_paragraph(page->out,
-                   report->count ? "All answered the same records, which none had seen in training. "
-                                   "Whiskers are 95 % intervals that allow for records of one group "
-                                   "being right or wrong together."
-                                 : "All predicted the same bytes, which none had seen in training.");
+    page_paragraph(page->out, report->count
+                                  ? "All answered the same records, which none had seen in "
+                                    "training. Whiskers are 95 % intervals that allow for records "
+                                    "of one group being right or wrong together."
+                                  : "All predicted the same bytes, which none had seen in "
+                                    "training.");
     plot_bars(page->out, &(PlotBars){.title = report->count ? "Accuracy, per cent"
                                                             : "Bits per byte, fewer are better",
                                      .bars = bars, .count = report->baseline_count + 1,
@@ -223,8 +225,8 @@ static void draw_bars(Page *page)
 static void draw_baseline_table(Page *page)
 {
     const EvalReport *report = page->report;
-    static const char *const heads[] = {"Baseline", "Accuracy", "Model is ahead by", "95 % interval",
-                                        "McNemar p", "How"};
+    static const char *const heads[] = {"Baseline", "Accuracy", "Model is ahead by",
+                                        "95 % interval", "McNemar p", "How"};
     Cells cells = cells_new(page, 6, report->baseline_count);
     for (uint32_t b = 0; b < report->baseline_count; b++) {
         const BaselineFigures *figure = &page->figures->baselines[b];
@@ -249,8 +251,8 @@ static void draw_curves(Page *page)
         series[c] = (PlotSeries){report->curves[c].name, report->curves[c].x, report->curves[c].y,
                                  report->curves[c].count};
     page_heading(page->out, "How training went");
-    page_paragraph(page->out, "A validation curve that turns upwards while the training curve falls "
-                              "is a model that learns its examples by heart.");
+    page_paragraph(page->out, "A validation curve that turns upwards while the training curve "
+                              "falls is a model that learns its examples by heart.");
     plot_lines(page->out, &(PlotLines){.title = "Loss", .series = series, .series_count = count,
                                        .x_label = report->curve_x ? report->curve_x : "step",
                                        .y_label = report->curve_y ? report->curve_y : "loss"});
@@ -332,8 +334,9 @@ static void draw_classes(Page *page)
                                          text(page, "%.2f", class->f1)});
     }
     page_heading(page->out, "Every class");
-    page_paragraph(page->out, "Precision: of the records answered so, the share that is so. Recall: "
-                              "of the records that are so, the share found. Commonest first.");
+    page_paragraph(page->out, "Precision: of the records answered so, the share that is so. "
+                              "Recall: of the records that are so, the share found. "
+                              "Commonest first.");
     draw(page, NULL, heads, "tnnnn", &cells);
 }
 

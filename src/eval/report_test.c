@@ -42,8 +42,9 @@ static Made *make(void)
             made->probability[i * CLASSES + c] = c == made->model[i] ? 0.8f : 0.1f;
     }
     made->report = (EvalReport){
-        .model = "small", .dataset = "made-up", .dataset_digest = "00ff", .records_noun = "packages",
-        .label_noun = "section", .made_at = 0, .seed = 3, .count = COUNT, .classes = CLASSES,
+        .model = "small", .dataset = "made-up", .dataset_digest = "00ff",
+        .records_noun = "packages", .label_noun = "section", .made_at = 0, .seed = 3, .count = COUNT,
+        .classes = CLASSES,
         .labels = labels, .actual = made->actual, .predicted = made->model,
         .probability = made->probability, .group = made->group, .id = made->id, .text = made->text,
         .quantised_name = "int8", .quantised = made->model,
@@ -77,8 +78,8 @@ static void figures_are_those_of_the_answers(void **state)
     assert_near(f->seconds, 61.5, 1e-12);
     assert_int_equal(f->pair_count, 3);
     assert_string_equal(f->sentence,
-                        "small files 80.0\xc2\xa0% [77.4, 82.4] of 1,000 unseen packages in the right "
-                        "section; naive Bayes 60.0\xc2\xa0%, majority 33.4\xc2\xa0%.");
+                        "small files 80.0\xc2\xa0% [77.4, 82.4] of 1,000 unseen packages in the "
+                        "right section; naive Bayes 60.0\xc2\xa0%, majority 33.4\xc2\xa0%.");
     for (uint32_t k = 0; k < REPORT_EXAMPLES; k++) {
         assert_true(made->model[f->right[k]] == made->actual[f->right[k]]);
         assert_true(made->model[f->wrong[k]] != made->actual[f->wrong[k]]);

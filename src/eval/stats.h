@@ -20,7 +20,7 @@ enum {
     STATS_CLASSES_MAX = 4096,
 };
 
-/* Wilson's score interval for `right` of `count` (1927), sound at 0 and at count. count 0: [0, 1]. */
+/* Wilson's score interval (1927) for `right` of `count`, sound at both ends. count 0: [0, 1]. */
 Interval stats_wilson(uint64_t right, uint64_t count);
 
 /* ---- groups ---- */

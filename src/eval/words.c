@@ -64,8 +64,8 @@ static void list_baselines(char *out, size_t room, const EvalReport *report,
     out[0] = 0;
     for (uint32_t b = 0; b < report->baseline_count && used < room; b++) {
         double value = figures->baselines[b].value;
-        used += (size_t)snprintf(out + used, room - used,
-                                 report->count ? "%s%s %.1f" NO_BREAK "%%" : "%s%s %.2f", b ? ", " : "; ",
+        const char *form = report->count ? "%s%s %.1f" NO_BREAK "%%" : "%s%s %.2f";
+        used += (size_t)snprintf(out + used, room - used, form, b ? ", " : "; ",
                                  report->baselines[b].name, report->count ? 100 * value : value);
     }
 }

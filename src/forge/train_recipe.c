@@ -175,7 +175,7 @@ static bool check_train(TrainRecipe *r, Error *err)
     if ((r->train.steps == 0) == (r->train.epochs == 0))
         return fail(err, ERR_INPUT, "say how long: either 'train.steps' or 'train.epochs'");
     if (r->train.windows && r->method != TRAIN_PRETRAIN)
-        return fail(err, ERR_INPUT, "'train.windows' cuts plain text: it goes with method pretrain");
+        return fail(err, ERR_INPUT, "'train.windows' cuts plain text: it needs method pretrain");
     if (!r->train.row_tokens && r->model.context) /* of a base: once it is loaded */
         r->train.row_tokens = r->train.windows ? r->train.windows : r->model.context;
     if (r->train.windows && r->train.row_tokens % r->train.windows)

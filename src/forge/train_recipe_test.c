@@ -3,7 +3,6 @@
 
 #include "base/fs.h"
 #include "base/test.h"
-#include "forge/publish.h"
 #include "train/schedule.h"
 
 #include <stdio.h>
@@ -152,27 +151,6 @@ static void test_tail_is_the_last_tenth(void **state)
     assert_ok(fs_remove(path, &err));
 }
 
-static void test_a_workspace_is_found(void **state)
-{
-    (void)state;
-    Error err;
-    char folder[] = "/tmp/bastide-publish-XXXXXX", path[256], found[1024];
-    assert_non_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/models/a", folder);
-    assert_false(publish_workspace_of(path, found));
-    assert_false(publish_workspace_of("a", found));
-    assert_false(publish_workspace_of("/", found));
-    assert_false(publish_workspace_of("models/a", found));
-    snprintf(path, sizeof path, "%s/bastide.db", folder);
-    assert_ok(fs_write(path, "", 0, &err));
-    snprintf(path, sizeof path, "%s/models/a", folder);
-    assert_true(publish_workspace_of(path, found));
-    assert_string_equal(found, folder);
-    snprintf(path, sizeof path, "%s/xmodels/a", folder);
-    assert_false(publish_workspace_of(path, found));
-    assert_ok(fs_remove_tree(folder, &err));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,7 +160,6 @@ int main(void)
         cmocka_unit_test(test_wrong_recipes_are_refused),
         cmocka_unit_test(test_memory_is_read),
         cmocka_unit_test(test_tail_is_the_last_tenth),
-        cmocka_unit_test(test_a_workspace_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,6 @@
  * itself token by token. */
 #include "infer/choices.h"
 
-#include "base/test.h"
 #include "infer/engine_test.h"
 
 #include <math.h>

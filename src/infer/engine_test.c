@@ -1,6 +1,5 @@
 /* engine_test.c: the engine on a tiny random model: what a request is answered depends on nothing
  * but itself, and every request ends exactly once; see engine.h. */
-#include "base/test.h"
 #include "infer/engine_test.h"
 
 #include <math.h>
@@ -34,7 +33,6 @@ static void on_token(void *user, int32_t id, const char *text, size_t size, floa
         assert_true(i == 0 || alternatives[i].logprob <= alternatives[i - 1].logprob);
         if (alternatives[i].id == id)
             assert_near((double)alternatives[i].logprob, (double)logprob, 0);
-        assert_true(alternatives[i].id != id || count < 20 || i < 20);
     }
     t->alternatives = count;
     t->ids[t->count] = id;

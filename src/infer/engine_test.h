@@ -1,6 +1,7 @@
-/* engine_test.h: a tiny random model in a temporary folder. For tests, after base/test.h. */
+/* engine_test.h: what the tests of the engine share. */
 #pragma once
 #include "base/mem.h"
+#include "base/test.h"
 #include "infer/engine_parts.h"
 
 #include <stdio.h>

@@ -5,10 +5,9 @@
 #include "format/gguf.h"
 #include "quant/gguf_vocab.h"
 
-#include <string.h>
-
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #define F16_MOST 65504.0f
 

@@ -3,9 +3,9 @@
  *
  * The thread starts and restarts the workers (fleet/supervisor.h), carries frames (wire.h), feeds
  * each job's Transcript, and watches each job's client socket, so that a client that leaves is
- * noticed at once and its work cancelled before the engine's next step. A half-closed connection counts as
- * left. A worker's death fails the jobs it had; jobs not yet handed over wait for the next worker,
- * at most wait_seconds.
+ * noticed at once and its work cancelled before the engine's next step. A half-closed connection
+ * counts as left. A worker's death fails the jobs it had; jobs not yet handed over wait for the
+ * next worker, at most wait_seconds.
  * Threads: job_* of one job from one thread; everything else from any.
  */
 #pragma once

@@ -74,9 +74,9 @@ static void fields_are_read(void **state)
     assert_int_equal(r.submit.part_count, 2);
     assert_int_equal(r.submit.parts[0].count, 2);
     assert_int_equal(r.submit.parts[1].ids[0], 3);
-    assert_ok(parse(SHAPE_CHAT, "{\"model\":\"m\",\"messages\":[{\"role\":\"developer\",\"content\":"
-                                "[{\"type\":\"text\",\"text\":\"a\\u0000\"},{\"type\":\"text\","
-                                "\"text\":\"b\"}]},{\"role\":\"user\",\"content\":\"\"},"
+    assert_ok(parse(SHAPE_CHAT, "{\"model\":\"m\",\"messages\":[{\"role\":\"developer\","
+                                "\"content\":[{\"type\":\"text\",\"text\":\"a\\u0000\"},"
+                                "{\"type\":\"text\",\"text\":\"b\"}]},{\"role\":\"user\",\"content\":\"\"},"
                                 "{\"role\":\"assistant\",\"content\":\"x\",\"refusal\":null,"
                                 "\"tool_calls\":[]}]}",
                     &r, &err));

@@ -5,8 +5,8 @@
  * with 503, lets running answers end for drain_seconds (a second signal cuts this short), ends the
  * rest with an error of their own, and stops the workers. Call it from the only thread of the
  * process, shortly before its end: the two signals stay blocked, so that a late one does not turn
- * a clean end into a failure. It writes to stderr: one line when it listens, one for each event of a
- * worker, and with access_log one for each request (id, method, path, status, milliseconds, key
+ * a clean end into a failure. It writes to stderr: one line when it listens, one for each event of
+ * a worker, and with access_log one for each request (id, method, path, status, milliseconds, key
  * id); never a prompt, an answer or a key.
  */
 #pragma once

@@ -210,25 +210,20 @@ void tokenizer_merge_at(const Tokenizer *t, uint32_t rank, int32_t *left, int32_
     *right = t->merges[rank].right;
 }
 
-static bool is_added(const Tokenizer *t, int32_t id)
+bool tokenizer_is_added_text(const Tokenizer *t, int32_t id)
 {
-    for (uint32_t i = 0; i < t->added_count; i++) {
-        if (t->added[i].id == id)
+    for (uint32_t i = 0; i < t->text_token_count; i++) {
+        if (t->text_tokens[i] == id)
             return true;
     }
     return false;
-}
-
-bool tokenizer_is_added_text(const Tokenizer *t, int32_t id)
-{
-    return is_added(t, id) && !tokenizer_is_special(t, id);
 }
 
 void tokenizer_spell(const Tokenizer *t, int32_t id, Buf *out)
 {
     size_t size;
     const char *bytes = tokenizer_bytes(t, id, &size);
-    if (bytes && (tokenizer_is_special(t, id) || is_added(t, id)))
+    if (bytes && (tokenizer_is_special(t, id) || tokenizer_is_added_text(t, id)))
         buf_add(out, bytes, size);
     else if (bytes)
         bytelevel_write((const uint8_t *)bytes, size, out);

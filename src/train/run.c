@@ -448,8 +448,8 @@ static bool check_options(Run *r, Error *err)
     if (o->rows == 0 || o->steps == 0)
         return fail(err, ERR_INPUT, "a run needs at least 1 row per update and 1 update");
     if (o->windows && (o->trainer.row_tokens % o->windows || r->train->used <= o->windows))
-        return fail(err, ERR_INPUT, "windows of %u tokens: a row of %u must hold whole ones, and the "
-                                    "text, of %llu tokens, more than one",
+        return fail(err, ERR_INPUT, "windows of %u tokens: a row of %u must hold whole ones, and "
+                                    "the text, of %llu tokens, more than one",
                     o->windows, o->trainer.row_tokens, (unsigned long long)r->train->used);
     r->schedule = (Schedule){.row = row, .peak = o->rate, .steps = o->steps,
                              .warmup = (uint64_t)(o->warmup_share * (double)o->steps + 0.5),

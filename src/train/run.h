@@ -1,6 +1,6 @@
 /* run.h: a training run from start to end: a folder that can be killed at any moment.
  *
- *   RUN/run.json                what was asked: options as resolved, digests of data and model shape
+ *   RUN/run.json                what was asked: options as resolved, digest of data, model shape
  *       events.jsonl            append-only log (events.h)
  *       checkpoints/            (checkpoint.h)
  *       lock                    held while the run goes on

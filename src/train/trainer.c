@@ -74,8 +74,8 @@ static bool is_learned(const Graph *g, ValueId id)
     return value->role == ROLE_PARAM && value->grad != 0;
 }
 
-/* Multiplications and additions that a token, and a target, cannot do without: those of the matrices,
- * forward once and backward twice. Attention comes on top and depends on the documents' lengths. */
+/* Multiplications and additions that a token, and a target, cannot do without: those of the
+ * matrices, forward once and backward twice. Attention comes on top and depends on the documents' lengths. */
 static void count_flops(const Graph *g, TrainerMemory *out)
 {
     for (uint32_t i = 0; i < graph_nodes(g); i++) {

@@ -1,3 +1,4 @@
+/* worker_model_test.c: a worker with a real, tiny model, spoken to frame by frame. */
 #include "serve/worker.h"
 
 #include "base/fs.h"
@@ -218,36 +219,12 @@ static void failures_have_last_words(void **state)
     assert_int_equal(end(&r), 1);
 }
 
-static void arguments_carry_every_option(void **state)
-{
-    (void)state;
-    EngineOptions options = {.model = "/m", .weights = "q8_0", .threads = 1, .context = 2,
-                             .sequences_max = 3, .queue_max = 4, .batch_tokens = 4000000000u};
-    WorkerArguments arguments;
-    worker_arguments(&arguments, "a", "worker", &options);
-    static const char *const want[] = {"a", "worker", "--model", "/m", "--weights", "q8_0",
-                                       "--threads", "1", "--context", "2", "--sequences", "3",
-                                       "--queue", "4", "--batch", "4000000000"};
-    for (size_t i = 0; i < sizeof want / sizeof *want; i++)
-        assert_string_equal(arguments.words[i], want[i]);
-    assert_null(arguments.words[sizeof want / sizeof *want]);
-    char *const wrong[][4] = {{"--model"}, {"--colour", "red"}, {"--threads", "1"},
-                              {"--model", "/m", "--threads", "99999999999"}};
-    static const int counts[] = {1, 2, 2, 4};
-    for (int i = 0; i < 4; i++) {
-        char *words[4];
-        memcpy(words, wrong[i], sizeof words);
-        assert_int_equal(worker_main(counts[i], words), 2);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_and_refuses),
         cmocka_unit_test(cancelled_means_silent),
         cmocka_unit_test(failures_have_last_words),
-        cmocka_unit_test(arguments_carry_every_option),
     };
     return cmocka_run_group_tests(tests, make_model, drop_model);
 }
