@@ -91,7 +91,7 @@ bool tidy_is_c(const char *path)
 bool tidy_is_test(const char *path)
 {
     static const char *const ends[] = {"_test.c", "_fuzz.c", "_bench.c", "_reference.c",
-                                       "_reference.h"};
+                                       "_reference.h", "_fixture.h", "_fixture.c"};
     static const char *const folders[] = {"tests/", "fuzz/", "bench/", "src/base/test"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (tidy_ends(path, ends[i]))
