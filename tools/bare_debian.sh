@@ -7,7 +7,7 @@
 #
 #   --mirror URL       where debootstrap fetches from (default: its own choice)
 #   --suite NAME       default: bookworm
-#   --host-apt         use the package sources, keys and proxy settings of this machine inside
+#   --host-apt         use the package sources, keys and certificates of this machine inside
 #   --host-pip         use the pip settings of this machine inside, through the environment
 #   --shared FOLDER    bind this folder read-only and name it in BASTIDE_SHARED
 #   --once             run each command once
@@ -76,6 +76,7 @@ if [ $host_apt = yes ]; then
         /usr/share/keyrings "$bare/etc/apt/" 2>/dev/null || true
     mkdir -p "$bare/usr/share/keyrings" "$bare/usr/local/share/ca-certificates"
     cp -rLn /usr/share/keyrings/. "$bare/usr/share/keyrings/"
+    cp -rLn /usr/local/share/ca-certificates/. "$bare/usr/local/share/ca-certificates/"
     mkdir -p "$bare/etc/ssl/certs"
     cp -L /etc/ssl/certs/ca-certificates.crt "$bare/etc/ssl/certs/"
 fi
