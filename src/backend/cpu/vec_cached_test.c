@@ -222,10 +222,6 @@ static void test_later_rows_are_not_read(void **state)
 
 int main(void)
 {
-#if defined(__SANITIZE_ADDRESS__)
-    print_message("SKIPPED: crashes now and then under AddressSanitizer; the cause is not known yet\n");
-    return 77;
-#endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_reference),
         cmocka_unit_test(test_chunking),
