@@ -15,8 +15,8 @@
 
 typedef struct {
     const char *workspace, *data, *name;
-    bool full, once, json;
-    uint32_t threads, port;
+    bool full, json;
+    uint32_t threads;
     uint64_t seed;
 } Quickstart;
 
@@ -85,12 +85,11 @@ static bool keep_dataset(const Quickstart *q, const Dataset *dataset, Error *err
 }
 
 /* True when the model is there, whole and signed: a second run has nothing to do. */
-static bool is_done(const Quickstart *q, const char *folder, const char *report)
+static bool is_done(const char *folder, const char *report)
 {
     Error err;
     ManifestReport whole;
     char page[1100];
-    (void)q;
     return fs_is_dir(folder) && manifest_verify(folder, NULL, &whole, &err) &&
            fs_join(page, sizeof page, report, "report.json", &err) && fs_exists(page);
 }
@@ -172,7 +171,7 @@ bool command_quickstart(int argc, char **argv, Error *err)
     snprintf(relative, sizeof relative, "runs/%s", q.name);
     if (!fs_join(report, sizeof report, q.workspace, relative, err))
         return false;
-    if (!is_done(&q, folder, report))
+    if (!is_done(folder, report))
         return run_job(&q, err);
     fprintf(stderr, "The model '%s' is there, whole and signed: nothing to do.\n", q.name);
     return true;

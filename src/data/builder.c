@@ -11,7 +11,6 @@
 #include <string.h>
 #include <utf8proc.h>
 
-const char *const builder_role_names[CHAT_ROLE_COUNT] = {"system", "user", "assistant"};
 
 enum { LABEL_SLOTS = 2 * DATASET_LABELS_MAX, DEFAULT_ID_BYTES = 24 };
 static_assert((LABEL_SLOTS & (LABEL_SLOTS - 1)) == 0, "slots are taken by masking");
@@ -123,7 +122,7 @@ static bool check_messages(const ChatMessage *messages, uint32_t count, Error *e
         ChatRole want = (i - first) % 2 ? CHAT_ASSISTANT : CHAT_USER;
         if (messages[i].role != want)
             return fail(err, ERR_FORMAT, "message %u is of the %s, must be of the %s", i + 1,
-                        builder_role_names[messages[i].role], builder_role_names[want]);
+                        chat_role_names[messages[i].role], chat_role_names[want]);
     }
     if (count == first || messages[count - 1].role != CHAT_ASSISTANT)
         return fail(err, ERR_FORMAT, "the last message must be of the assistant");
@@ -161,7 +160,7 @@ static bool put_messages(json_t *object, const Record *record)
     for (uint32_t i = 0; ok && i < record->message_count; i++) {
         const ChatMessage *message = &record->messages[i];
         json_t *item = json_object();
-        ok = put(item, "role", json_string_nocheck(builder_role_names[message->role])) &&
+        ok = put(item, "role", json_string_nocheck(chat_role_names[message->role])) &&
              put(item, "content", json_stringn_nocheck(message->content, message->size)) &&
              (!message->muted || put(item, "muted", json_true()));
         ok = json_array_append_new(list, item) == 0 && ok;

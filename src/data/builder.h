@@ -29,5 +29,3 @@ bool builder_canonical_line(const Record *record, size_t position, Buf *out, Err
 
 /* True when the bytes are well-formed UTF-8 without NUL. */
 bool builder_is_text(const void *bytes, size_t size);
-
-extern const char *const builder_role_names[CHAT_ROLE_COUNT]; /* as in a file */

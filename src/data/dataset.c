@@ -32,7 +32,7 @@ static bool read_role(const json_t *item, ChatRole *out, const char *place, Erro
     if (!json_get_text(item, "role", NULL, &role, place, err))
         return false;
     for (int i = 0; role && i < CHAT_ROLE_COUNT; i++) {
-        if (strcmp(role, builder_role_names[i]) == 0) {
+        if (strcmp(role, chat_role_names[i]) == 0) {
             *out = (ChatRole)i;
             return true;
         }

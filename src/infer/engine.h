@@ -57,7 +57,8 @@ typedef struct {
      * beginning), possibly empty. */
     void (*on_token)(void *user, int32_t id, const char *text, size_t size, float logprob,
                      const EngineAlternative *alternatives, uint32_t count);
-    /* text: what was still held back. Exactly once per accepted request. */
+    /* text: what was still held back. Once per accepted request; engine_close, and a step that
+     * fails, send none for those still open. */
     void (*on_end)(void *user, EngineEnd end, const char *text, size_t size,
                    uint32_t prompt_tokens, uint32_t answer_tokens);
 } EngineEvents;

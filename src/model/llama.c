@@ -220,8 +220,9 @@ static bool mistral_read(const json_t *config, const char *name, ModelConfig *ou
 
 static bool llama_write(const ModelConfig *c, json_t *out)
 {
+    (void)c;
     return json_object_set_new(out, "attention_bias", json_false()) == 0 &&
-           json_object_set_new(out, "mlp_bias", json_false()) == 0 && c->window == 0;
+           json_object_set_new(out, "mlp_bias", json_false()) == 0;
 }
 
 static bool mistral_write(const ModelConfig *c, json_t *out)
@@ -230,6 +231,6 @@ static bool mistral_write(const ModelConfig *c, json_t *out)
                                c->window ? json_integer(c->window) : json_null()) == 0;
 }
 
-const Family family_llama = {"llama", "LlamaForCausalLM", llama_read, llama_write, llama_build};
-const Family family_mistral = {"mistral", "MistralForCausalLM", mistral_read, mistral_write,
+const Family family_llama = {"llama", "LlamaForCausalLM", false, llama_read, llama_write, llama_build};
+const Family family_mistral = {"mistral", "MistralForCausalLM", true, mistral_read, mistral_write,
                                llama_build};

@@ -62,6 +62,9 @@ static bool layout(Model *model, Error *err)
 bool model_shell(Model **out, const Family *family, const ModelConfig *config, const char *name,
                  Error *err)
 {
+    if (config->window && !family->windows)
+        return fail(err, ERR_INPUT, "model: a %s model has no sliding window; choose family mistral",
+                    family->name);
     Model *model = mem_alloc(1, sizeof *model);
     if (!model)
         return fail(err, ERR_MEMORY, "no memory for a model");

@@ -45,6 +45,7 @@ typedef struct {
 typedef struct {
     const char *name;         /* "llama": model_type */
     const char *architecture; /* "LlamaForCausalLM" */
+    bool windows;             /* may have a sliding window */
     bool (*read)(const json_t *config, const char *name, ModelConfig *out, Error *err);
     bool (*write)(const ModelConfig *config, json_t *out); /* the family's own keys */
     void (*build)(Graph *g, const ModelConfig *config, const BuildSpec *spec, ModelPorts *out);

@@ -133,6 +133,21 @@ static void wrong_configurations_are_named(void **state)
     }
 }
 
+/* A family that cannot say it has a window must not be given one: it would be lost on saving. */
+static void a_window_needs_a_family_that_has_one(void **state)
+{
+    (void)state;
+    Error err;
+    Model *model;
+    ModelConfig c = {.layers = 1, .width = 16, .heads = 2, .kv_heads = 1, .head_width = 8,
+                     .ff_width = 16, .vocab = 32, .context = 32, .window = 8, .eps = 1e-5f,
+                     .theta = 10000, .tied = true};
+    assert_fails(model_new(&model, family_named("llama"), &c, NULL, NULL, "w", 1, &err), ERR_INPUT,
+                 "choose family mistral");
+    assert_ok(model_new(&model, family_named("mistral"), &c, NULL, NULL, "w", 1, &err));
+    model_free(model);
+}
+
 static void wrong_files_are_named(void **state)
 {
     (void)state;
@@ -291,6 +306,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_saved_is_loaded),
         cmocka_unit_test(wrong_configurations_are_named),
+        cmocka_unit_test(a_window_needs_a_family_that_has_one),
         cmocka_unit_test(wrong_files_are_named),
         cmocka_unit_test(failing_calls_leave_whole_files),
         cmocka_unit_test(failing_allocations_leak_nothing),

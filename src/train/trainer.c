@@ -108,7 +108,6 @@ static void measure(const Graph *g, const Graph *forward, const Program *train,
     uint64_t a = program_arena_bytes(train), b = program_arena_bytes(loss);
     out->activations = a > b ? a : b;
     out->total = out->weights + out->gradients + out->optimiser + out->activations;
-    out->flops_row = program_flops(train);
 }
 
 static bool open_device(Device **out, const TrainerOptions *o, Error *err)

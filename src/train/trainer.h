@@ -40,7 +40,6 @@ typedef struct {
 typedef struct {
     uint64_t weights, gradients, optimiser, activations, total; /* bytes */
     uint64_t trainable;    /* parameters */
-    uint64_t flops_row;    /* of one full row, both passes, attention over the whole row */
     double flops_token, flops_target; /* both passes: the matrices per token, the head per target */
 } TrainerMemory;
 
