@@ -99,8 +99,10 @@ static const RecipeField fields[] = {
     {"train.precision", RECIPE_CHOICE, AT(train.precision), .choices = precision_names,
      .meaning = "of matrix products; high is faster on processors with a bf16 matrix unit, with "
                 "16 bits of mantissa instead of 24"},
-    {"train.recompute", RECIPE_U32, AT(train.recompute), 0, 1000,
-     .meaning = "layers recomputed together in the backward pass, to save memory; 0: none"},
+    {"train.recompute", RECIPE_CHOICE, AT(train.recompute), .choices = recompute_names,
+     .meaning = "what is computed again in the backward pass to save memory: nothing, norms and "
+                "activations, the wide products too, or whole layers; auto: as little as keeps "
+                "activations within 768 MiB"},
     {"train.checkpoint_every", RECIPE_U64, AT(train.checkpoint_every), 0, 1e12,
      .meaning = "updates; 0: at the end only"},
     {"train.evaluate_every", RECIPE_U64, AT(train.evaluate_every), 0, 1e12,

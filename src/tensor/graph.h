@@ -117,9 +117,18 @@ void graph_layer(Graph *g, uint32_t layer);              /* nodes recorded from 
  * ERR_INTERNAL naming the op that has no gradient. */
 bool graph_grad(Graph *g, ValueId loss, Error *err) MUST_CHECK;
 
-/* Recomputes the temporaries of each run of `every` layers in the backward pass instead of keeping
- * them (Chen et al. 2016, "Training deep nets with sublinear memory cost"). After graph_grad. */
-bool graph_recompute(Graph *g, uint32_t every, Error *err) MUST_CHECK;
+/* Recomputes temporaries in the backward pass instead of keeping them (Chen et al. 2016, "Training
+ * deep nets with sublinear memory cost"). Never changes a bit of the result. */
+typedef enum {
+    RECOMPUTE_AUTO,   /* the caller's choice among the others; graph_recompute refuses it */
+    RECOMPUTE_NONE,
+    RECOMPUTE_CHEAP,  /* norms, activations: what costs little and has its inputs at hand */
+    RECOMPUTE_WIDE,   /* those, and products with more columns than their input: in a Llama block
+                         all of the feed-forward part but the last product */
+    RECOMPUTE_LAYERS, /* everything between the residual streams of `every` layers */
+} Recompute;
+/* After graph_grad. `every` counts for LAYERS alone. */
+bool graph_recompute(Graph *g, Recompute what, uint32_t every, Error *err) MUST_CHECK;
 
 /* Low-rank adaptation (Hu et al. 2021): for every matmul whose weight W[N,K] has a name that holds
  * one of `targets` (comma-separated), y += (alpha / rank) (x A^T) B^T with new parameters

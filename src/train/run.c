@@ -61,12 +61,12 @@ static bool find_fit(const Model *model, const RunOptions *o, uint64_t limit, ch
     TrainerOptions trial = o->trainer;
     TrainerMemory memory;
     uint32_t unit = o->windows ? o->windows : 1;
-    if (!trial.recompute) {
-        trial.recompute = 1;
+    if (trial.recompute != RECOMPUTE_LAYERS) {
+        trial.recompute = RECOMPUTE_LAYERS;
         if (!trainer_plan(model->family, &model->config, &trial, &memory, err))
             return false;
         if (memory.total <= limit) {
-            snprintf(out, room, "train.recompute 1");
+            snprintf(out, room, "train.recompute layers");
             return true;
         }
     }
@@ -75,8 +75,7 @@ static bool find_fit(const Model *model, const RunOptions *o, uint64_t limit, ch
         if (!trainer_plan(model->family, &model->config, &trial, &memory, err))
             return false;
         if (memory.total <= limit) {
-            snprintf(out, room, "train.recompute %u with train.row_tokens %u", trial.recompute,
-                     trial.row_tokens);
+            snprintf(out, room, "train.recompute layers with train.row_tokens %u", trial.row_tokens);
             return true;
         }
     }
@@ -131,14 +130,14 @@ static bool describe(const Run *r, const Model *model, Buf *out, Error *err)
                "\"steps\":%llu,\"rows\":%u,\"row_tokens\":%u,\"schedule\":\"%s\",\"rate\":%.17g,"
                "\"warmup_share\":%.17g,\"floor_share\":%.17g,\"decay_share\":%.17g,"
                "\"beta1\":%.9g,\"beta2\":%.9g,\"eps\":%.9g,\"decay\":%.9g,\"clip\":%.9g,"
-               "\"lora_rank\":%u,\"lora_alpha\":%.9g,\"lora_targets\":\"%s\",\"recompute\":%u,"
+               "\"lora_rank\":%u,\"lora_alpha\":%.9g,\"lora_targets\":\"%s\",\"recompute\":\"%s\","
                "\"windows\":%u,\"precision\":\"%s\",",
                o->phase, o->data_digest, (unsigned long long)o->seed,
                (unsigned long long)o->steps, o->rows, t->row_tokens, o->schedule, o->rate,
                o->warmup_share, o->floor_share, o->decay_share, (double)t->beta1,
                (double)t->beta2, (double)t->eps, (double)t->decay, (double)t->clip, t->lora_rank,
-               (double)t->lora_alpha, t->lora_rank ? t->lora_targets : "", t->recompute,
-               o->windows, precision_names[t->precision]);
+               (double)t->lora_alpha, t->lora_rank ? t->lora_targets : "",
+               recompute_names[t->recompute], o->windows, precision_names[t->precision]);
     buf_format(out,
                "\"family\":\"%s\",\"layers\":%u,\"width\":%u,\"heads\":%u,\"kv_heads\":%u,"
                "\"head_width\":%u,\"ff_width\":%u,\"vocab\":%u,\"tied\":%s}\n",
