@@ -1,7 +1,7 @@
 /* weight_files.c: see weight_files.h.
  *
  * Invariants: every shard is named in the index by a plain file name; a tensor's name is in one
- * shard only. `used` has a byte per tensor, shard after shard, for tensors that a parameter took. */
+ * shard only. */
 #include "model/weight_files.h"
 
 #include "base/mem.h"
@@ -244,7 +244,6 @@ typedef struct {
     const WeightFiles *files;
     WeightRules rules;
     WeightCounts *counts;
-    uint32_t taken;
 } Loader;
 
 /* Shape of one tensor of a parameter: without its first dimension for a stack. */
@@ -266,7 +265,6 @@ static bool load_tensor(Loader *l, const char *name, Shape shape, bool stack, fl
     if (!shape_fits(found.tensor, shape, stack))
         return fail(err, ERR_FORMAT, "%s: '%s' has another shape than config.json gives it",
                     found.file, found.tensor->name);
-    l->taken++;
     if (found.tensor->dtype == ST_F8_E4M3 && l->rules.f8) {
         l->counts->f8++;
         return load_f8(l->files, name, &found, to, err);
@@ -331,7 +329,8 @@ static bool belongs(const Weights *weights, const char *name)
 static bool is_scale(const char *name)
 {
     return ends_with(name, ".weight_scale") || ends_with(name, ".weight_scale_inv") ||
-           ends_with(name, ".activation_scale") || ends_with(name, ".input_scale");
+           ends_with(name, ".activation_scale") || ends_with(name, ".input_scale") ||
+           ends_with(name, ".k_scale") || ends_with(name, ".v_scale");
 }
 
 /* Rotary frequencies that old files carry: they follow from the configuration. */
@@ -341,17 +340,32 @@ static bool is_needless(const WeightRules *rules, const char *name)
            (rules->tied && ends_with(name, "lm_head.weight"));
 }
 
+/* A tensor's name as a text model has it; NULL: it belongs to another part of a wrapper. */
+static const char *text_name(const WeightRules *rules, const char *name, char out[NAME_MAX_BYTES])
+{
+    for (size_t i = sizeof wrappings / sizeof *wrappings; i > 1 && rules->wrapped; i--) {
+        size_t cut = strlen(wrappings[i - 1].to);
+        if (strncmp(name, wrappings[i - 1].to, cut) != 0)
+            continue;
+        snprintf(out, NAME_MAX_BYTES, "%s%s", wrappings[i - 1].from, name + cut);
+        return out;
+    }
+    bool own = !rules->wrapped || strncmp(name, "model.layers.", 13) == 0;
+    return own ? name : NULL;
+}
+
+/* What no parameter took must be needless, or of another part than text. */
 static bool check_rest(Loader *l, const Weights *weights, Error *err)
 {
-    uint32_t total = 0;
-    for (uint32_t s = 0; s < l->files->count; s++)
-        total += safetensors_count(l->files->shards[s]);
-    l->counts->left_out = total - l->taken;
-    for (uint32_t s = 0; s < l->files->count && !l->rules.wrapped && total > l->taken; s++) {
+    char text[NAME_MAX_BYTES];
+    for (uint32_t s = 0; s < l->files->count; s++) {
         for (uint32_t i = 0; i < safetensors_count(l->files->shards[s]); i++) {
             const char *name = safetensors_at(l->files->shards[s], i)->name;
-            if (!is_needless(&l->rules, name) && !belongs(weights, name))
-                return fail(err, ERR_FORMAT, "%s: tensor '%s' belongs to no part of a %s model",
+            const char *own = text_name(&l->rules, name, text);
+            if (!own && !is_needless(&l->rules, name))
+                l->counts->left_out += strcmp(name, "lm_head.weight") != 0;
+            else if (own && !is_needless(&l->rules, own) && !belongs(weights, own))
+                return fail(err, ERR_FORMAT, "%s: tensor '%.100s' belongs to no part of a %s model",
                             l->files->names[s], name, l->rules.family);
         }
     }
