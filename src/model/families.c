@@ -1,101 +1,78 @@
-/* families.c: one row per family; see model.h and docs/adding-a-model.md. The order is that in which
- * a family is suggested for a feature that another lacks. */
+/* families.c: one row per family; see model.h, docs/models.md and docs/adding-a-model.md. The order is
+ * that in which a family is suggested for a feature that another lacks. */
 #include "model/family.h"
 
-static const Family llama = {
-    .name = "llama",
-    .architecture = "LlamaForCausalLM",
-    .may = FEATURE_ROPE_SCALING | FEATURE_QKV_BIAS | FEATURE_O_BIAS | FEATURE_MLP_BIAS,
-    .eps = 1e-6f,
-    .theta = 10000,
+const Family families[] = {
+    {.name = "llama",
+     .architecture = "LlamaForCausalLM",
+     .may = FEATURE_ROPE_SCALING | FEATURE_QKV_BIAS | FEATURE_O_BIAS | FEATURE_MLP_BIAS,
+     .eps = 1e-6f,
+     .theta = 10000},
+    {.name = "mistral",
+     .architecture = "MistralForCausalLM",
+     .may = FEATURE_WINDOW | FEATURE_ROPE_SCALING,
+     .patterned = "ministral",
+     .eps = 1e-6f,
+     .theta = 10000},
+    /* Ministral 8B of 2024: one layer in four attends to everything. */
+    {.name = "ministral",
+     .architecture = "MinistralForCausalLM",
+     .may = FEATURE_WINDOW | FEATURE_PATTERN | FEATURE_ROPE_SCALING,
+     .eps = 1e-6f,
+     .theta = 10000},
+    /* Ministral 3 and Devstral 2: YaRN, and queries that grow beyond the original context. */
+    {.name = "ministral3",
+     .architecture = "Ministral3ForCausalLM",
+     .may = FEATURE_WINDOW | FEATURE_ROPE_SCALING | FEATURE_QUERY_SCALE,
+     .eps = 1e-5f},
+    {.name = "mixtral",
+     .architecture = "MixtralForCausalLM",
+     .may = FEATURE_WINDOW | FEATURE_ROPE_SCALING | FEATURE_EXPERTS,
+     .must = FEATURE_EXPERTS,
+     .eps = 1e-5f,
+     .experts = {.count = "num_local_experts",
+                 .router = "block_sparse_moe.gate",
+                 .gate = "block_sparse_moe.experts.*.w1",
+                 .up = "block_sparse_moe.experts.*.w3",
+                 .down = "block_sparse_moe.experts.*.w2"}},
+    {.name = "qwen2",
+     .architecture = "Qwen2ForCausalLM",
+     .may = FEATURE_WINDOW | FEATURE_PATTERN | FEATURE_ROPE_SCALING | FEATURE_QKV_BIAS,
+     .must = FEATURE_QKV_BIAS,
+     .eps = 1e-6f,
+     .theta = 10000,
+     .window_switch = true},
+    {.name = "qwen3",
+     .architecture = "Qwen3ForCausalLM",
+     .may = FEATURE_WINDOW | FEATURE_PATTERN | FEATURE_ROPE_SCALING | FEATURE_QK_NORM |
+            FEATURE_QKV_BIAS | FEATURE_O_BIAS,
+     .must = FEATURE_QK_NORM,
+     .eps = 1e-6f,
+     .theta = 10000,
+     .window_switch = true},
+    {.name = "qwen3_moe",
+     .architecture = "Qwen3MoeForCausalLM",
+     .may = FEATURE_WINDOW | FEATURE_ROPE_SCALING | FEATURE_QK_NORM | FEATURE_QKV_BIAS |
+            FEATURE_O_BIAS | FEATURE_EXPERTS,
+     .must = FEATURE_QK_NORM | FEATURE_EXPERTS,
+     .eps = 1e-6f,
+     .theta = 10000,
+     .experts = {.count = "num_experts",
+                 .width = "moe_intermediate_size",
+                 .renormalise = "norm_topk_prob",
+                 .router = "mlp.gate",
+                 .gate = "mlp.experts.*.gate_proj",
+                 .up = "mlp.experts.*.up_proj",
+                 .down = "mlp.experts.*.down_proj"},
+     .window_switch = true},
+    {.name = NULL}, /* the end */
 };
-
-static const Family mistral = {
-    .name = "mistral",
-    .architecture = "MistralForCausalLM",
-    .may = FEATURE_WINDOW | FEATURE_ROPE_SCALING,
-    .patterned = "ministral",
-    .eps = 1e-6f,
-    .theta = 10000,
-};
-
-/* Ministral 8B of 2024: one layer in four attends to everything. */
-static const Family ministral = {
-    .name = "ministral",
-    .architecture = "MinistralForCausalLM",
-    .may = FEATURE_WINDOW | FEATURE_PATTERN | FEATURE_ROPE_SCALING,
-    .eps = 1e-6f,
-    .theta = 10000,
-};
-
-/* Ministral 3 and Devstral 2: YaRN, and queries that grow beyond the original context. */
-static const Family ministral3 = {
-    .name = "ministral3",
-    .architecture = "Ministral3ForCausalLM",
-    .may = FEATURE_WINDOW | FEATURE_ROPE_SCALING | FEATURE_QUERY_SCALE,
-    .eps = 1e-5f,
-};
-
-static const Family mixtral = {
-    .name = "mixtral",
-    .architecture = "MixtralForCausalLM",
-    .may = FEATURE_WINDOW | FEATURE_ROPE_SCALING | FEATURE_EXPERTS,
-    .must = FEATURE_EXPERTS,
-    .eps = 1e-5f,
-    .experts = {.count = "num_local_experts",
-                .router = "block_sparse_moe.gate",
-                .gate = "block_sparse_moe.experts.*.w1",
-                .up = "block_sparse_moe.experts.*.w3",
-                .down = "block_sparse_moe.experts.*.w2"},
-};
-
-static const Family qwen2 = {
-    .name = "qwen2",
-    .architecture = "Qwen2ForCausalLM",
-    .may = FEATURE_WINDOW | FEATURE_PATTERN | FEATURE_ROPE_SCALING | FEATURE_QKV_BIAS,
-    .must = FEATURE_QKV_BIAS,
-    .eps = 1e-6f,
-    .theta = 10000,
-    .window_switch = true,
-};
-
-static const Family qwen3 = {
-    .name = "qwen3",
-    .architecture = "Qwen3ForCausalLM",
-    .may = FEATURE_WINDOW | FEATURE_PATTERN | FEATURE_ROPE_SCALING | FEATURE_QK_NORM |
-           FEATURE_QKV_BIAS | FEATURE_O_BIAS,
-    .must = FEATURE_QK_NORM,
-    .eps = 1e-6f,
-    .theta = 10000,
-    .window_switch = true,
-};
-
-static const Family qwen3_moe = {
-    .name = "qwen3_moe",
-    .architecture = "Qwen3MoeForCausalLM",
-    .may = FEATURE_WINDOW | FEATURE_ROPE_SCALING | FEATURE_QK_NORM | FEATURE_QKV_BIAS |
-           FEATURE_O_BIAS | FEATURE_EXPERTS,
-    .must = FEATURE_QK_NORM | FEATURE_EXPERTS,
-    .eps = 1e-6f,
-    .theta = 10000,
-    .experts = {.count = "num_experts",
-                .width = "moe_intermediate_size",
-                .renormalise = "norm_topk_prob",
-                .router = "mlp.gate",
-                .gate = "mlp.experts.*.gate_proj",
-                .up = "mlp.experts.*.up_proj",
-                .down = "mlp.experts.*.down_proj"},
-    .window_switch = true,
-};
-
-const Family *const families[] = {&llama,   &mistral, &ministral, &ministral3, &mixtral,
-                                  &qwen2,   &qwen3,   &qwen3_moe, NULL};
 
 const Family *family_named(const char *name)
 {
-    for (uint32_t i = 0; families[i]; i++) {
-        if (strcmp(families[i]->name, name) == 0)
-            return families[i];
+    for (const Family *family = families; family->name; family++) {
+        if (strcmp(family->name, name) == 0)
+            return family;
     }
     return NULL;
 }

@@ -58,10 +58,10 @@ bool model_check_config(const ModelConfig *c, Error *err)
 
 static const Family *family_that_may(ModelFeature feature)
 {
-    uint32_t i = 0;
-    while (families[i] && !(families[i]->may & feature))
-        i++;
-    return families[i];
+    const Family *family = families;
+    while (family->name && !(family->may & feature))
+        family++;
+    return family;
 }
 
 /* A family that cannot say a feature must not be given it: it would be lost on saving. */

@@ -102,8 +102,8 @@ typedef struct {
     } experts;
     bool window_switch;       /* use_sliding_window and max_window_layers rule the window */
 } Family;
-extern const Family *const families[]; /* NULL-terminated */
-const Family *family_named(const char *name);
+extern const Family families[]; /* up to a row without a name */
+const Family *family_named(const char *name); /* NULL: unknown */
 
 /* Everything a configuration must satisfy, whatever its family. */
 bool model_check_config(const ModelConfig *config, Error *err) MUST_CHECK;
