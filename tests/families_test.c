@@ -390,6 +390,64 @@ static void steps_match_and_agree(void **state)
     }
 }
 
+/* The matrices that a step quantises, as the values their blocks stand for. */
+static void round_to_q8(Weights *w)
+{
+    for (uint32_t i = 0; i < w->count; i++) {
+        const ParamInfo *p = &w->params[i];
+        if (p->shape.rank == 1 || strstr(p->name, "embed_tokens") || strstr(p->name, "moe.gate"))
+            continue;
+        uint64_t count = shape_count(p->shape);
+        auto_free void *blocks = mem_alloc(dtype_bytes(DT_Q8_0, count), 1);
+        dtype_quantise_q8_0(w->slab + p->offset, blocks, count);
+        dtype_dequantise_q8_0(blocks, w->slab + p->offset, count);
+    }
+}
+
+/* Stacks of experts are packed and quantised expert by expert: the logits of the rounded weights in
+ * f32, and the same bits alone as in company. A width that is no whole number of blocks is a
+ * sentence. */
+static void experts_are_quantised(void **state)
+{
+    (void)state;
+    Error err;
+    Model *model;
+    Stepper *f32, *q8;
+    const float *logits;
+    enum { COUNT = 8 };
+    float want[COUNT][53];
+    ModelConfig config = {.layers = 2, .width = 32, .heads = 4, .kv_heads = 2, .head_width = 8,
+                          .ff_width = 64, .expert_width = 64, .vocab = 53, .context = 64,
+                          .eps = 1e-5f, .theta = 10000, .experts = 4, .chosen = 2,
+                          .renormalise = true};
+    StepperOptions options = {.threads = 2, .context = 64, .sequences = 2, .batch_tokens = 16,
+                              .rows = COUNT, .weights = DT_Q8_0};
+    assert_ok(model_new(&model, family_named("mixtral"), &config, NULL, NULL, "m", 1, &err));
+    fill_by_recipe(&model->weights);
+    assert_ok(stepper_new(&q8, model, &options, &err));
+    round_to_q8(&model->weights);
+    f32 = stepper_for(model, 2);
+    StepEntry entries[COUNT];
+    for (int32_t i = 0; i < COUNT; i++)
+        entries[i] = (StepEntry){0, i, i * 7 % 53, true};
+    assert_ok(stepper_run(q8, entries, COUNT, &logits, &err));
+    memcpy(want, logits, sizeof want);
+    assert_ok(stepper_run(f32, entries, COUNT, &logits, &err));
+    compare("mixtral", "q8_0", logits, want[0], COUNT * 53, 1e-5);
+    for (int32_t i = 0; i < COUNT; i++) {
+        entries[i].sequence = 1;
+        assert_ok(stepper_run(q8, entries + i, 1, &logits, &err));
+        assert_memory_equal(logits, want[i], sizeof want[i]);
+    }
+    stepper_free(f32);
+    stepper_free(q8);
+    model_free(model);
+    config.expert_width = config.ff_width = 40;
+    assert_ok(model_new(&model, family_named("mixtral"), &config, NULL, NULL, "m", 1, &err));
+    assert_fails(stepper_new(&q8, model, &options, &err), ERR_INPUT, "blocks of its type");
+    model_free(model);
+}
+
 static void greedy_answers_match(void **state)
 {
     (void)state;
@@ -521,6 +579,7 @@ int main(void)
         cmocka_unit_test(logits_match_far_out),
         cmocka_unit_test(the_query_scale_shows_only_far_out),
         cmocka_unit_test(steps_match_and_agree),
+        cmocka_unit_test(experts_are_quantised),
         cmocka_unit_test(greedy_answers_match),
         cmocka_unit_test(gradients_match),
         cmocka_unit_test(folders_come_back_equal),

@@ -34,7 +34,8 @@ static const struct {
     {"residual_multiplier", ONE},      {"rope_interleave", ABSENT},
     {"rope_local_base_freq", ABSENT},  {"routed_scaling_factor", ONE},
     {"scale_attn_weights", TRUE_ONLY}, {"shared_expert_intermediate_size", ABSENT},
-    {"use_bidirectional_attention", ABSENT}, {"use_qk_norm", ABSENT},
+    {"use_bidirectional_attention", ABSENT}, {"use_mrope", ABSENT},
+    {"use_qk_norm", ABSENT},
 };
 
 static bool is_neutral(const json_t *value, Neutral neutral)

@@ -340,10 +340,11 @@ static bool is_needless(const WeightRules *rules, const char *name)
            (rules->tied && ends_with(name, "lm_head.weight"));
 }
 
-/* A tensor's name as a text model has it; NULL: it belongs to another part of a wrapper. */
+/* A tensor's name as a text model has it, which may have been cut out of a wrapper with its prefix;
+ * NULL: it belongs to another part of one. */
 static const char *text_name(const WeightRules *rules, const char *name, char out[NAME_MAX_BYTES])
 {
-    for (size_t i = sizeof wrappings / sizeof *wrappings; i > 1 && rules->wrapped; i--) {
+    for (size_t i = sizeof wrappings / sizeof *wrappings; i > 1; i--) {
         size_t cut = strlen(wrappings[i - 1].to);
         if (strncmp(name, wrappings[i - 1].to, cut) != 0)
             continue;

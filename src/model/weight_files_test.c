@@ -193,7 +193,10 @@ static void the_text_part_of_a_wrapper_is_loaded(void **state)
         s.tensors[s.count++] = (StTensor){.name = "vision_tower.patch_conv.weight", .rank = 1,
                                           .dtype = ST_F32, .shape = {4}, .bytes = 16,
                                           .data = (const uint8_t *)image};
+        assert_ok(safetensors_write(in_folder("model.safetensors"), s.tensors, s.count - 1, &err));
+        assert_loads_equal(&s); /* the text part alone, with its prefix */
         assert_ok(safetensors_write(in_folder("model.safetensors"), s.tensors, s.count, &err));
+        assert_fails(model_load(&back, folder, &err), ERR_FORMAT, "'vision_tower.patch");
         wrap_config(config.tied ? ", \"tie_word_embeddings\": true" : "");
         assert_ok(model_load(&back, folder, &err));
         assert_string_equal(back->family->name, "mistral");
