@@ -503,25 +503,37 @@ static void compare_gradient(const char *name, const Tensor *t, const float *mea
     }
 }
 
+/* One document: every token but the last predicts the next. */
+typedef struct {
+    int32_t *ids, pos[64], start[64], target[64];
+    TrainBatch batch;
+} Lesson;
+
+static void lesson_open(Lesson *l, const Case *c)
+{
+    uint32_t count;
+    *l = (Lesson){.ids = integers(c, "ids", &count)};
+    for (uint32_t i = 0; i < count; i++) {
+        l->pos[i] = (int32_t)i;
+        l->target[i] = i + 1 < count ? l->ids[i + 1] : -1;
+    }
+    l->batch = (TrainBatch){1, count, l->ids, l->pos, l->start, l->target, count - 1};
+}
+
 static void check_gradients(const Case *c, const char *name, uint32_t threads, uint32_t recompute)
 {
     Error err;
     Trainer *t;
-    uint32_t count;
-    int32_t pos[64], start[64] = {0}, target[64];
+    Lesson lesson;
     static Tensor tensors[TENSORS_MAX];
-    auto_free int32_t *ids = integers(c, "ids", &count);
+    lesson_open(&lesson, c);
+    uint32_t count = lesson.batch.row_tokens;
     auto_free float *want = floats(c, "gradients"), *loss = floats(c, "loss");
-    for (uint32_t i = 0; i < count; i++) {
-        pos[i] = (int32_t)i;
-        target[i] = i + 1 < count ? ids[i + 1] : -1;
-    }
-    TrainBatch batch = {1, count, ids, pos, start, target, count - 1};
     TrainerOptions options = {.row_tokens = count, .threads = threads, .recompute = recompute,
                               .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f};
     double sum;
     assert_ok(trainer_new(&t, c->model, &options, &err));
-    assert_ok(trainer_gradients(t, &batch, &sum, &err));
+    assert_ok(trainer_gradients(t, &lesson.batch, &sum, &err));
     assert_near(sum, (double)loss[0], 1e-4 * (double)loss[0]);
     uint32_t total = list_tensors(&c->model->weights, tensors);
     for (uint32_t i = 0; i < total; i++) {
@@ -532,6 +544,7 @@ static void check_gradients(const Case *c, const char *name, uint32_t threads, u
                          want + i * GRADIENT_COLUMNS);
     }
     trainer_free(t);
+    mem_free(lesson.ids);
 }
 
 static void gradients_match(void **state)
@@ -542,6 +555,42 @@ static void gradients_match(void **state)
         case_open(&c, cases[k]);
         check_gradients(&c, cases[k], 2, 0);
         check_gradients(&c, cases[k], 1, 1);
+        case_close(&c);
+    }
+}
+
+/* An adapter learns on every family while the base stays, and merges into what it computed. */
+static void adapters_learn_and_merge(void **state)
+{
+    (void)state;
+    for (uint32_t k = 0; k < CASES; k++) {
+        Error err;
+        Case c;
+        Trainer *t;
+        Lesson lesson;
+        TrainStep step;
+        double before, after, merged;
+        case_open(&c, cases[k]);
+        lesson_open(&lesson, &c);
+        TrainerOptions options = {.row_tokens = lesson.batch.row_tokens, .threads = 2, .clip = 1,
+                                  .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .lora_rank = 3,
+                                  .lora_alpha = 6, .lora_targets = "q_proj,v_proj,o_proj"};
+        assert_ok(trainer_new(&t, c.model, &options, &err));
+        uint64_t bytes = c.model->weights.elements * sizeof(float);
+        auto_free float *base = mem_alloc(bytes, 1);
+        memcpy(base, c.model->weights.slab, bytes);
+        assert_ok(trainer_loss(t, &lesson.batch, &before, &err));
+        for (uint32_t i = 0; i < 20; i++)
+            assert_ok(trainer_step(t, &lesson.batch, 1e-2, &step, &err));
+        assert_memory_equal(base, c.model->weights.slab, bytes);
+        assert_ok(trainer_loss(t, &lesson.batch, &after, &err));
+        trainer_merge(t);
+        assert_ok(trainer_loss(t, &lesson.batch, &merged, &err));
+        if (!(after < 0.9 * before) || !(fabs(merged - after) < 1e-3))
+            fail_test("%s: loss %.4f, %.4f with the adapter, %.4f merged", cases[k], before, after,
+                      merged);
+        trainer_free(t);
+        mem_free(lesson.ids);
         case_close(&c);
     }
 }
@@ -582,6 +631,7 @@ int main(void)
         cmocka_unit_test(experts_are_quantised),
         cmocka_unit_test(greedy_answers_match),
         cmocka_unit_test(gradients_match),
+        cmocka_unit_test(adapters_learn_and_merge),
         cmocka_unit_test(folders_come_back_equal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
