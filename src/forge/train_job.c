@@ -136,6 +136,7 @@ static void fill_options(TrainJob *job)
     job->options = (RunOptions){
         .folder = r->run, .phase = train_method_names[r->method], .data_digest = job->run_sha256,
         .trainer = {.row_tokens = r->train.row_tokens, .threads = r->train.threads,
+                    .precision = (Precision)r->train.precision,
                     .recompute = r->train.recompute, .lora_rank = r->lora.rank,
                     .lora_alpha = (float)r->lora.alpha, .lora_targets = r->lora.targets,
                     .beta1 = (float)r->train.beta1, .beta2 = (float)r->train.beta2,

@@ -2,6 +2,7 @@
 #include "forge/train_recipe.h"
 
 #include "base/mem.h"
+#include "train/trainer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -95,6 +96,9 @@ static const RecipeField fields[] = {
     {"train.seed", RECIPE_U64, AT(train.seed), 0, 1e18, .meaning = "of weights and order"},
     {"train.threads", RECIPE_U32, AT(train.threads), 0, 256,
      .meaning = "0: all; the result does not depend on it"},
+    {"train.precision", RECIPE_CHOICE, AT(train.precision), .choices = precision_names,
+     .meaning = "of matrix products; high is faster on processors with a bf16 matrix unit, with "
+                "16 bits of mantissa instead of 24"},
     {"train.recompute", RECIPE_U32, AT(train.recompute), 0, 1000,
      .meaning = "layers recomputed together in the backward pass, to save memory; 0: none"},
     {"train.checkpoint_every", RECIPE_U64, AT(train.checkpoint_every), 0, 1e12,

@@ -132,13 +132,13 @@ static bool describe(const Run *r, const Model *model, Buf *out, Error *err)
                "\"warmup_share\":%.17g,\"floor_share\":%.17g,\"decay_share\":%.17g,"
                "\"beta1\":%.9g,\"beta2\":%.9g,\"eps\":%.9g,\"decay\":%.9g,\"clip\":%.9g,"
                "\"lora_rank\":%u,\"lora_alpha\":%.9g,\"lora_targets\":\"%s\",\"recompute\":%u,"
-               "\"windows\":%u,",
+               "\"windows\":%u,\"precision\":\"%s\",",
                o->phase, o->data_digest, (unsigned long long)o->seed,
                (unsigned long long)o->steps, o->rows, t->row_tokens, o->schedule, o->rate,
                o->warmup_share, o->floor_share, o->decay_share, (double)t->beta1,
                (double)t->beta2, (double)t->eps, (double)t->decay, (double)t->clip, t->lora_rank,
                (double)t->lora_alpha, t->lora_rank ? t->lora_targets : "", t->recompute,
-               o->windows);
+               o->windows, precision_names[t->precision]);
     buf_format(out,
                "\"family\":\"%s\",\"layers\":%u,\"width\":%u,\"heads\":%u,\"kv_heads\":%u,"
                "\"head_width\":%u,\"ff_width\":%u,\"vocab\":%u,\"tied\":%s}\n",

@@ -6,6 +6,7 @@
  */
 #include "train/trainer.h"
 
+#include "backend/cpu/gemm.h"
 #include "backend/cpu/vec.h"
 #include "backend/plan.h"
 #include "base/mem.h"
@@ -14,6 +15,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+const char *const precision_names[] = {"full", "high", NULL};
 
 typedef struct {
     const char *name; /* in the graph */
@@ -253,6 +256,8 @@ bool trainer_new(Trainer **out, Model *model, const TrainerOptions *options, Err
         return fail(err, ERR_MEMORY, "no memory for a trainer");
     t->model = model;
     t->options = *options;
+    if (options->precision == PRECISION_HIGH)
+        (void)gemm_isa_use("amx_high"); /* refused where the processor has no such unit */
     if (!set_up(t, err)) {
         trainer_free(t);
         return false;
