@@ -105,5 +105,7 @@ const char *const tidy_places[] = {
 };
 
 const TidyDoc tidy_docs[] = {
+    {"op", "src/tensor/ops.c", "op_info[OP_COUNT] =", "[OP_", "docs/ops.md", "## Table"},
+    {"family", "src/model/families.c", "families[] =", "{.name = ", "docs/models.md", "## Families"},
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
