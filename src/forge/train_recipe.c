@@ -159,7 +159,7 @@ static bool check_model(TrainRecipe *r, Error *err)
         return fail(err, ERR_INPUT, "'model.width' %u must be a multiple of 'model.heads' %u",
                     r->model.width, r->model.heads);
     if (!family_named(r->model.family))
-        return fail(err, ERR_INPUT, "'model.family' must be llama or mistral, is '%.40s'",
+        return fail(err, ERR_INPUT, "'model.family' '%.40s' is not in docs/models.md; llama is the plain one",
                     r->model.family);
     if (r->tokenizer.bytes == (r->tokenizer.vocab != 0))
         return fail(err, ERR_INPUT, "a new model needs either 'tokenizer.vocab' or "

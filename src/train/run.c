@@ -120,6 +120,24 @@ bool run_plan(const Model *model, const SampleSet *train, const RunOptions *opti
 
 /* ---- the folder ---- */
 
+/* What only some models have; zeros otherwise. */
+static void describe_parts(const ModelConfig *c, Buf *out)
+{
+    const RopeScaling *rope = &c->rope;
+    buf_format(out,
+               "\"eps\":%.9g,\"theta\":%.9g,\"window\":%u,\"features\":%u,\"experts\":%u,"
+               "\"chosen\":%u,\"expert_width\":%u,\"renormalise\":%s,\"query_original\":%u,"
+               "\"query_beta\":%.9g,\"rope\":[%d,%u,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%d],\"full\":\"",
+               (double)c->eps, (double)c->theta, c->window, model_features(c), c->experts,
+               c->chosen, c->expert_width, c->renormalise ? "true" : "false", c->query_original,
+               (double)c->query_beta, rope->kind, rope->original, (double)rope->factor,
+               (double)rope->low, (double)rope->high, (double)rope->beta_fast,
+               (double)rope->beta_slow, (double)rope->attention, rope->exact);
+    for (uint32_t i = 0; i < c->layers; i += 8)
+        buf_format(out, "%02x", c->full[i / 8]);
+    buf_format(out, "\"}\n");
+}
+
 static bool describe(const Run *r, const Model *model, Buf *out, Error *err)
 {
     const RunOptions *o = r->options;
@@ -140,9 +158,10 @@ static bool describe(const Run *r, const Model *model, Buf *out, Error *err)
                recompute_names[t->recompute], o->windows, precision_names[t->precision]);
     buf_format(out,
                "\"family\":\"%s\",\"layers\":%u,\"width\":%u,\"heads\":%u,\"kv_heads\":%u,"
-               "\"head_width\":%u,\"ff_width\":%u,\"vocab\":%u,\"tied\":%s}\n",
+               "\"head_width\":%u,\"ff_width\":%u,\"vocab\":%u,\"tied\":%s,",
                model->family->name, c->layers, c->width, c->heads, c->kv_heads, c->head_width,
                c->ff_width, c->vocab, c->tied ? "true" : "false");
+    describe_parts(c, out);
     return buf_ok(out, "the description of the run", err);
 }
 

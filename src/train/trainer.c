@@ -83,23 +83,23 @@ static bool is_learned(const Graph *g, ValueId id)
 
 /* Multiplications and additions that a token, and a target, cannot do without: those of the
  * matrices, forward once and backward twice. Attention comes on top and depends on the documents' lengths. */
-static void count_flops(const Graph *g, TrainerMemory *out)
+static void count_flops(const Graph *g, uint32_t tokens, TrainerMemory *out)
 {
     for (uint32_t i = 0; i < graph_nodes(g); i++) {
         const Node *node = graph_node(g, i);
         double each = 3.0 * (double)op_flops(g, node);
-        if (node->op == OP_MATMUL)
-            out->flops_token += each / graph_value(g, node->in[0])->shape.dim[0];
+        if (node->op == OP_MATMUL || node->op == OP_EXPERT_MATMUL)
+            out->flops_token += each / tokens;
         else if (node->op == OP_XENT)
-            out->flops_target += each / graph_value(g, node->in[0])->shape.dim[0];
+            out->flops_target += each / tokens;
     }
 }
 
-static void measure(const Graph *g, const Graph *forward, const Program *train,
+static void measure(const Graph *g, const Graph *forward, uint32_t tokens, const Program *train,
                     const Program *loss, TrainerMemory *out)
 {
     *out = (TrainerMemory){0};
-    count_flops(forward, out);
+    count_flops(forward, tokens, out);
     for (ValueId id = 1; id <= graph_values(g); id++) {
         const Value *value = graph_value(g, id);
         uint64_t count = shape_count(value->shape);
@@ -143,7 +143,8 @@ static bool plan_as_told(Trainer *t, const Family *family, const ModelConfig *co
         !program_plan(&t->train.program, t->train.graph, t->device, err) ||
         !program_plan(&t->loss.program, t->loss.graph, t->device, err))
         return false;
-    measure(t->train.graph, t->loss.graph, t->train.program, t->loss.program, &t->memory);
+    measure(t->train.graph, t->loss.graph, t->options.row_tokens, t->train.program,
+            t->loss.program, &t->memory);
     t->memory.recompute = t->options.recompute;
     return true;
 }
