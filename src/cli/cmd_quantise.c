@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { TEXT_BYTES_MAX = 1 << 28, CALIBRATE_TOKENS = 8192, PROVE_TOKENS = 16384, ROWS_MAX = 16 };
 
@@ -52,8 +53,11 @@ static bool read_ids(const Model *model, const char *path, Tokens *ids, Error *e
            tokenizer_encode(model->tokenizer, text.data, text.size, ids, err);
 }
 
+/* A moving line on a terminal, nothing otherwise: the phases are told. */
 static void show_tokens(void *user, uint64_t done, uint64_t tokens)
 {
+    if (!isatty(2))
+        return;
     fprintf(stderr, "\r%s: %llu of %llu tokens", (const char *)user, (unsigned long long)done,
             (unsigned long long)tokens);
     if (done == tokens)
@@ -67,6 +71,7 @@ static bool measure_text(Job *j, Error *err)
     const Options *o = j->o;
     auto_tokens Tokens ids;
     tokens_init(&ids, TEXT_BYTES_MAX);
+    terminal_phase(NULL, "Calibrating on the text.");
     CalibrateOptions options = {.threads = o->threads, .gradients = true,
                                 .tokens_max = o->calibrate_tokens, .progress = show_tokens,
                                 .user = (void *)"Calibrating"};
@@ -128,6 +133,7 @@ static bool open_proof(Job *j, Error *err)
     tokens_init(&ids, TEXT_BYTES_MAX);
     DivergenceOptions options = {.threads = j->o->threads, .tokens_max = j->o->prove_tokens,
                                  .progress = show_tokens, .user = (void *)"Proving"};
+    terminal_phase(NULL, "Reading the text of the proof.");
     if (!read_ids(j->model, j->o->prove, &ids, err) ||
         !divergence_open(&j->base, j->model, ids.ids, ids.count, &options, err))
         return false;
@@ -211,7 +217,7 @@ static bool write_fitting(Job *j, const char *path, uint64_t budget, Error *err)
 
 static bool measure_all(Job *j, Error *err)
 {
-    ChoiceMeasure options = {.threads = j->o->threads};
+    ChoiceMeasure options = {.threads = j->o->threads, .every = j->o->dry_run};
     terminal_phase(NULL, "Measuring every tensor in every type.");
     return choice_measure(j->choice, &options, err);
 }

@@ -12,9 +12,16 @@
 enum { GGUF_PADDING = 32, LARGE = 1 << 20, STRIDE = 4, BAND = 64 };
 #define HEAD_WEIGHT 4.0 /* without calibration */
 
-const DType choice_candidates[] = {DT_Q2_K, DT_Q3_K,   DT_IQ4_XS, DT_Q4_K, DT_Q5_K, DT_Q6_K,
-                                   DT_Q4_0, DT_IQ4_NL, DT_Q5_0,   DT_Q5_1, DT_Q8_0, DT_F16,
-                                   DT_BF16, DT_F32,    DT_COUNT};
+/* Those a mixture is made of; `small`: only where the blocks of 256 do not fit. */
+static const struct {
+    DType type;
+    bool small;
+} candidates[] = {
+    {DT_Q2_K, false}, {DT_Q3_K, false},  {DT_IQ4_XS, false}, {DT_Q4_K, false}, {DT_Q5_K, false},
+    {DT_Q6_K, false}, {DT_IQ4_NL, true}, {DT_Q4_0, true},    {DT_Q4_1, true},  {DT_Q5_0, true},
+    {DT_Q5_1, true},  {DT_Q8_0, false},  {DT_F16, false},    {DT_BF16, false}, {DT_F32, false},
+};
+enum { CANDIDATES = sizeof candidates / sizeof *candidates };
 
 /* Where rows are not whole blocks, the next type to try. */
 static const struct {
@@ -258,8 +265,8 @@ static void measure_type(const Choice *c, Work *w, Pool *pool, ChoiceTensor *t, 
 }
 
 /* A type that cannot hold the values is left out; what none can hold is refused by name. */
-static bool measure_tensor(Choice *c, Work *w, Pool *pool, ChoiceTensor *t, bool exactly,
-                           Error *err)
+static bool measure_tensor(Choice *c, Work *w, Pool *pool, ChoiceTensor *t,
+                           const ChoiceMeasure *o, Error *err)
 {
     const float *x = c->model->weights.slab + t->param->offset;
     uint64_t count = shape_count(t->param->shape);
@@ -267,9 +274,12 @@ static bool measure_tensor(Choice *c, Work *w, Pool *pool, ChoiceTensor *t, bool
     if (bad < count)
         return fail(err, ERR_INPUT, "tensor '%s' holds %g at %llu: it cannot be quantised",
                     t->param->name, (double)x[bad], (unsigned long long)bad);
-    for (const DType *type = choice_candidates; *type != DT_COUNT; type++) {
-        if (choice_possible(t, *type) && block_misfit(*type, x, count) == count)
-            measure_type(c, w, pool, t, *type, exactly);
+    for (size_t k = 0; k < CANDIDATES; k++) {
+        DType type = candidates[k].type;
+        if (candidates[k].small && !o->every && choice_possible(t, DT_Q4_K))
+            continue;
+        if (choice_possible(t, type) && block_misfit(type, x, count) == count)
+            measure_type(c, w, pool, t, type, o->exactly);
     }
     t->error[DT_F32] = 0;
     return true;
@@ -283,7 +293,7 @@ bool choice_measure(Choice *c, const ChoiceMeasure *o, Error *err)
         return false;
     bool ok = work_new(&work, c, pool, err);
     for (uint32_t i = 0; ok && i < c->count; i++) {
-        ok = measure_tensor(c, &work, pool, &c->tensors[i], o->exactly, err);
+        ok = measure_tensor(c, &work, pool, &c->tensors[i], o, err);
         if (ok && o->progress)
             o->progress(o->user, i + 1, c->count);
     }
@@ -294,17 +304,9 @@ bool choice_measure(Choice *c, const ChoiceMeasure *o, Error *err)
 
 /* ---- fitting ---- */
 
-static uint32_t candidate_count(void)
-{
-    uint32_t count = 0;
-    while (choice_candidates[count] != DT_COUNT)
-        count++;
-    return count;
-}
-
 bool choice_fit(Choice *c, uint64_t budget, Error *err)
 {
-    uint32_t per = candidate_count();
+    const uint32_t per = CANDIDATES;
     auto_free BudgetOption *options = mem_alloc((size_t)c->count * per, sizeof *options);
     auto_free uint32_t *picked = mem_alloc(c->count, sizeof *picked);
     BudgetAnswer answer;
@@ -313,7 +315,7 @@ bool choice_fit(Choice *c, uint64_t budget, Error *err)
     for (uint32_t i = 0; i < c->count; i++) {
         for (uint32_t k = 0; k < per; k++) {
             BudgetOption *o = &options[(size_t)i * per + k];
-            DType type = choice_candidates[k];
+            DType type = candidates[k].type;
             o->error = c->tensors[i].error[type];
             o->bytes = choice_possible(&c->tensors[i], type) ? bytes_as(&c->tensors[i], type) : 0;
         }
@@ -321,7 +323,7 @@ bool choice_fit(Choice *c, uint64_t budget, Error *err)
     if (!choose_budget(options, c->count, per, budget, picked, &answer, err))
         return fail_within(err, "fit");
     for (uint32_t i = 0; i < c->count; i++)
-        c->tensors[i].type = choice_candidates[picked[i]];
+        c->tensors[i].type = candidates[picked[i]].type;
     c->error = answer.error;
     c->bound = answer.bound;
     c->exact = answer.exact;

@@ -52,12 +52,12 @@ void choice_uniform(Choice *choice, DType type);
 /* Bytes of the tensors in the types chosen, each padded as in a GGUF file. */
 uint64_t choice_bytes(const Choice *choice);
 
-extern const DType choice_candidates[]; /* of a fit; ended by DT_COUNT */
-
-/* Fills error[] of every candidate. `exactly` false: of large matrices every fourth row is taken. */
+/* Fills error[] of the candidates. `exactly` false: of large matrices every fourth row is taken.
+ * `every` false: types with blocks of 32 and up to 6 bits are left out where those of 256, which are
+ * better at the same size, are possible. */
 typedef struct {
     uint32_t threads; /* 0: all */
-    bool exactly;
+    bool exactly, every;
     void (*progress)(void *user, uint32_t done, uint32_t tensors); /* NULL: none */
     void *user;
 } ChoiceMeasure;

@@ -2,7 +2,8 @@
  *
  * The layouts are ggml's, byte for byte, and what comes back from them is what ggml's own C gives,
  * bit for bit. How a row goes in is ours: a type leaves open which scale a block gets, and here it
- * is searched for the least sum of w (x - y)^2, where w is the importance of the column:
+ * is searched for the least sum of w (x - y)^2, where w is the importance of the column, and then
+ * enlarged until the sum of w x y is that of w x^2 (block_fit.c says why):
  *
  *     f32                              as it is
  *     f16, bf16                        2 bytes each, rounded to the nearest even
