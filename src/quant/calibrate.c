@@ -4,6 +4,7 @@
 #include "backend/plan.h"
 #include "base/mem.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -204,7 +205,8 @@ static bool bind_leaves(Run *r, Error *err)
     for (ValueId id = 1; id <= graph_values(r->graph); id++) {
         const Value *value = graph_value(r->graph, id);
         const char *name = graph_name(r->graph, id);
-        if (value->role == ROLE_GRAD) {
+        if (value->role == ROLE_GRAD && !value->alias) {
+            assert(!r->slot); /* one parameter alone is trainable */
             r->slot = mem_alloc(shape_count(value->shape), sizeof *r->slot);
             if (!r->slot)
                 return fail(err, ERR_MEMORY, "no memory for '%s'", name);

@@ -7,6 +7,7 @@
 #include "quant/gguf_export.h"
 #include "quant/quant_test.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -219,6 +220,31 @@ static void files_come_back(void **state)
     calibration_free(again);
 }
 
+static void failed_files_leave_nothing(void **state)
+{
+    (void)state;
+    Error err = {0};
+    bool ok = false;
+    assert_ok(fs_remove(file, &err));
+    for (int64_t n = 0; !ok && n < 1000; n++) {
+        fs_fail_after(n, EIO);
+        ok = calibration_save(calibration, file, "text", &err);
+        fs_fail_after(-1, 0);
+        assert_true(ok || (err.code == ERR_IO && !fs_exists(file)));
+    }
+    assert_true(ok);
+    ok = false;
+    for (int64_t n = 0; !ok && n < 10000; n += 1 + n / 16) {
+        Calibration *again = NULL;
+        mem_fail_after(n);
+        ok = calibration_load(&again, model, file, &err);
+        mem_fail_after(-1);
+        assert_true(ok || (err.code == ERR_MEMORY && !again));
+        calibration_free(again);
+    }
+    assert_true(ok);
+}
+
 static void bad_files_are_refused(void **state)
 {
     (void)state;
@@ -286,6 +312,7 @@ int main(void)
         cmocka_unit_test(without_gradients_inputs_are_the_same),
         cmocka_unit_test(importance_joins_the_uses),
         cmocka_unit_test(files_come_back),
+        cmocka_unit_test(failed_files_leave_nothing),
         cmocka_unit_test(bad_files_are_refused),
         cmocka_unit_test(bad_text_is_refused),
         cmocka_unit_test(failed_allocations_are_told),

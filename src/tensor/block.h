@@ -47,3 +47,15 @@ uint64_t block_misfit(DType type, const float *x, uint64_t count);
 
 /* Sum of w (x - y)^2 over a row, in double; importance NULL: w = 1. */
 double block_error(const float *x, const float *y, const float *importance, uint64_t count);
+
+/* ---- NF4 of bitsandbytes: read only, since its scales stand in tensors of their own ----
+ *
+ * x = map[code] most[i / block]: codes[count / 2] hold two values each, the first in the high
+ * nibble; most[count / block] the largest magnitude of each block; map[16], NULL: the quantiles of
+ * the normal distribution that the type is named after. count even, block > 0; a last block may be
+ * short. */
+void block_dequantise_nf4(const uint8_t *codes, const float *most, const float *map,
+                          uint32_t block, uint64_t count, float *x);
+/* Scales that were quantised themselves: most[i] = map[codes[i]] outer[i / block] + offset. */
+void block_dequantise_nf4_scales(const uint8_t *codes, const float map[256], const float *outer,
+                                 float offset, uint32_t block, uint64_t count, float *most);

@@ -247,6 +247,28 @@ static void nothing_is_allocated(void **state)
     assert_int_equal(mem_count(), before);
 }
 
+/* By hand: codes high nibble first, blocks of 4, the last one short. */
+static void nf4_is_read(void **state)
+{
+    (void)state;
+    static const uint8_t codes[] = {0x0f, 0x7e, 0xf0};
+    static const float most[] = {2, -3};
+    static const double want[] = {-2, 2, 0, 2 * 0.7229568362236023, -3, 3};
+    float x[6], map[16], scales[3], table[256];
+    block_dequantise_nf4(codes, most, NULL, 4, 6, x);
+    for (int i = 0; i < 6; i++)
+        assert_near((double)x[i], want[i], 1e-6);
+    for (int i = 0; i < 16; i++)
+        map[i] = (float)i;
+    block_dequantise_nf4(codes, most, map, 4, 6, x);
+    assert_near((double)x[3], 28, 0);
+    for (int i = 0; i < 256; i++)
+        table[i] = (float)i / 256;
+    block_dequantise_nf4_scales(codes, table, most, 0.5f, 2, 3, scales);
+    assert_near((double)scales[0], 15.0 / 256 * 2 + 0.5, 1e-7);
+    assert_near((double)scales[2], 240.0 / 256 * -3 + 0.5, 1e-7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +283,7 @@ int main(void)
         cmocka_unit_test(constants_come_back),
         cmocka_unit_test(extremes_stay_finite),
         cmocka_unit_test(most_is_what_every_block_holds),
+        cmocka_unit_test(nf4_is_read),
         cmocka_unit_test(nothing_is_allocated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
