@@ -235,6 +235,25 @@ workspaces() {
     expect 0 'locked' doctor --workspace ws
 }
 
+# Types, mixtures and proofs of the model `tiny`, which cannot be good but must be whole.
+quantisation() {
+    seq 1 20000 >text
+    expect 0 'q8_0' quantise tiny q8.gguf --type Q8_0 --threads 1
+    [ "$(head -c 4 q8.gguf)" = GGUF ] || lose "quantise --type: no GGUF"
+    expect_json quantise tiny fit.gguf --fit 1GB --calibrate text --calibrate-tokens 512 \
+        --prove text --prove-tokens 1024 --save-imatrix imatrix.gguf --threads 1 --json
+    grep -q '"kl"' out || lose "quantise --prove: no divergence"
+    expect 0 'predicted' quantise tiny --dry-run --imatrix imatrix.gguf --threads 1
+    expect 2 'is unknown' quantise tiny x.gguf --type q9
+    expect 2 'bytes are needed, the budget is 10' quantise tiny x.gguf --fit 10
+    expect 2 'must be a size' quantise tiny x.gguf --fit much
+    expect 2 'choose one of --type and --fit' quantise tiny x.gguf --type q4_k --fit 1GB
+    expect 2 'the form is' quantise tiny
+    expect 4 'absent' quantise tiny x.gguf --calibrate absent
+    expect 2 'tokens' quantise tiny x.gguf --prove /dev/null
+    [ ! -e x.gguf ] || lose "a quantise that failed left a file"
+}
+
 full_disk() {
     mkdir full
     if mount -t tmpfs -o size=64k none full 2>/dev/null; then
@@ -260,6 +279,7 @@ END
 helps
 datasets
 models
+quantisation
 signatures
 workspaces
 full_disk
