@@ -37,7 +37,7 @@ typedef struct Symbol {
 } Symbol;
 
 typedef struct HeapItem {
-    uint32_t rank, at;
+    uint64_t order; /* rank << 32 | place: the lowest rank first, then the leftmost */
     int32_t left, right; /* the ids it was made for: others there now, and it is stale */
 } HeapItem;
 
@@ -160,15 +160,10 @@ static uint32_t merge_linear(const Tokenizer *t, int32_t *ids, uint32_t count)
 
 /* ---- long pieces ---- */
 
-static bool item_before(const HeapItem *a, const HeapItem *b)
-{
-    return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
-}
-
 static void heap_push(HeapItem *heap, size_t *count, HeapItem item)
 {
     size_t at = (*count)++;
-    while (at && item_before(&item, &heap[(at - 1) / 2])) {
+    while (at && item.order < heap[(at - 1) / 2].order) {
         heap[at] = heap[(at - 1) / 2];
         at = (at - 1) / 2;
     }
@@ -180,9 +175,9 @@ static HeapItem heap_pop(HeapItem *heap, size_t *count)
     HeapItem top = heap[0], last = heap[--*count];
     size_t at = 0;
     for (size_t child; (child = 2 * at + 1) < *count; at = child) {
-        if (child + 1 < *count && item_before(&heap[child + 1], &heap[child]))
+        if (child + 1 < *count && heap[child + 1].order < heap[child].order)
             child++;
-        if (!item_before(&heap[child], &last))
+        if (heap[child].order >= last.order)
             break;
         heap[at] = heap[child];
     }
@@ -218,7 +213,7 @@ static void push_pair(const Tokenizer *t, Scratch *scratch, size_t *count, uint3
     int32_t result, right = scratch->symbols[left->next].id;
     uint32_t rank = pair_find(t, left->id, right, &result);
     if (rank != NO_RANK)
-        heap_push(scratch->heap, count, (HeapItem){rank, at, left->id, right});
+        heap_push(scratch->heap, count, (HeapItem){(uint64_t)rank << 32 | at, left->id, right});
 }
 
 /* What the merge of two ids gives when merges of its rank give several things: rare, and kept out of
@@ -245,18 +240,19 @@ static void merge_long(const Tokenizer *t, Scratch *scratch, size_t size, Tokens
         push_pair(t, scratch, &count, i);
     while (count) {
         HeapItem item = heap_pop(scratch->heap, &count);
-        Symbol *left = &symbols[item.at];
+        uint32_t at = (uint32_t)item.order;
+        Symbol *left = &symbols[at];
         if (left->id != item.left || left->next == NO_SYMBOL ||
             symbols[left->next].id != item.right)
             continue;
         Symbol *right = &symbols[left->next];
-        int32_t result = t->rank_results[item.rank];
+        int32_t result = t->rank_results[item.order >> 32];
         left->id = result >= 0 ? result : find_result(t, item.left, item.right);
         left->next = right->next;
         right->id = -1;
         if (left->next != NO_SYMBOL)
-            symbols[left->next].previous = item.at;
-        push_pair(t, scratch, &count, item.at);
+            symbols[left->next].previous = at;
+        push_pair(t, scratch, &count, at);
         if (left->previous != NO_SYMBOL)
             push_pair(t, scratch, &count, left->previous);
     }
