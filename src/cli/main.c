@@ -68,6 +68,14 @@ const Command commands[] = {
      "answering it.\n\n"
      "example: bastide generate models/catalogue \"htop: interactive processes viewer\"\n",
      command_generate, false},
+    {"tokenize", "turn text into token ids, or ids into text",
+     "usage: bastide tokenize --model PATH [--special] [--decode] [--json] < TEXT\n\n"
+     "PATH is a model's folder or a file: tokenizer.json, tekken.json, a SentencePiece\n"
+     "tokenizer.model, GGUF, .tiktoken. Text is read from standard input; with --decode ids are: as\n"
+     "{\"ids\": [...]}, [...] or numbers between blanks.\n"
+     "--special  put the begin and end tokens the model wants around the text; print special tokens\n\n"
+     "example: echo Hello | bastide tokenize --model models/mistral --json\n",
+     command_tokenize, false},
     {"up", "serve models on an OpenAI-compatible endpoint",
      "usage: bastide up [--workspace FOLDER] [--port N] [--host ADDRESS] [--threads N]\n"
      "                  [--weights f32|q8_0] [--certificate FILE --certificate-key FILE]\n"
