@@ -74,7 +74,7 @@ const Command commands[] = {
      "tokenizer.model, GGUF, .tiktoken. Text is read from standard input; with --decode ids are: as\n"
      "{\"ids\": [...]}, [...] or numbers between blanks.\n"
      "--special  put the begin and end tokens the model wants around the text; print special tokens\n\n"
-     "example: echo Hello | bastide tokenize --model models/mistral --json\n",
+     "example: bastide tokenize --model models/mistral --json < letter.txt\n",
      command_tokenize, false},
     {"up", "serve models on an OpenAI-compatible endpoint",
      "usage: bastide up [--workspace FOLDER] [--port N] [--host ADDRESS] [--threads N]\n"

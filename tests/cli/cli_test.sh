@@ -225,7 +225,7 @@ workspaces() {
     expect 10 'found 1 thing to repair' doctor --workspace plain
     expect_json ops --json
     command -v flock >/dev/null || { echo "cli: without flock the lock is not tested."; return; }
-    flock ws/up.lock sleep 60 &
+    flock --no-fork ws/up.lock sleep 60 >/dev/null 2>&1 &
     holder=$!
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         flock -n ws/up.lock true || break
