@@ -108,7 +108,8 @@ static bool run_conversion(const Source *s, const char *path, const ConvertForma
     ConvertResult result;
     Progress progress = {.start = clock_seconds(), .verb = verb,
                          .moving = isatty(STDERR_FILENO)};
-    ConvertOptions options = {type, o->dry_run, show_progress, &progress};
+    ConvertOptions options = {.type = type, .dry_run = o->dry_run, .progress = show_progress,
+                              .user = &progress};
     progress.last = progress.start;
     terminal_catch_signals();
     bool ok = convert(format, s, path, &options, &result, err);

@@ -165,7 +165,8 @@ static bool take_rope(In *in, Error *err)
 static bool take_id(In *in, const char *key, const char *to, Error *err)
 {
     uint32_t id;
-    if (!gguf_find(in->gguf, key))
+    bool first = strcmp(to, "bos_token_id") == 0;
+    if (!gguf_find(in->gguf, key) || (first && gguf_find(in->gguf, "bastide.no_begin_token")))
         return set(in, to, json_null(), err);
     return gguf_need_u32(in->gguf, key, 0, (1 << 20) - 1, &id, err) &&
            set(in, to, json_integer(id), err);
@@ -317,7 +318,7 @@ bool gguf_add_config(GgufWriter *w, const Source *s, bool *divisors, Error *err)
     const char *act, *name, *slash = strrchr(s->path, '/');
     double eps;
     if (!a)
-        return fail(err, ERR_INPUT, "a model of family '%.40s' has no GGUF form here", o->family);
+        return fail(err, ERR_FORMAT, "a model of family '%.40s' has no GGUF form here", o->family);
     Out out = {.w = w, .prefix = a->gguf};
     if (!json_get_text(o->text, "hidden_act", "silu", &act, "config.json", err) ||
         !json_get_f64(o->text, "rms_norm_eps", 0, 1, 1e-6, &eps, "config.json", err) ||

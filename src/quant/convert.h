@@ -28,6 +28,7 @@ typedef struct {
 typedef struct {
     const StoredType *type; /* NULL: kept */
     bool dry_run;           /* plan all, write nothing */
+    uint64_t shard_bytes;   /* hf: most bytes of a file of weights; 0: 5 GB */
     bool (*progress)(void *user, const ConvertProgress *progress); /* NULL: none; false: stop */
     void *user;
 } ConvertOptions;

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "format/pieces.h"
 #include "quant/pretokens.h"
+#include "text/tokenizer.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,6 +33,10 @@ static bool put(Vocab *v, uint64_t id, const char *text, size_t bytes, PieceKind
     if (id >= v->count)
         return fail(err, ERR_FORMAT, "%s: token %" PRIu64 " is outside of the model's vocabulary "
                                      "of %" PRIu32, file, id, v->count);
+    bool same = v->texts[id].bytes == bytes && v->texts[id].text &&
+                memcmp(v->texts[id].text, text, bytes) == 0;
+    if (v->kinds[id] && !same) /* an added token may stand in the vocabulary as well */
+        return fail(err, ERR_FORMAT, "%s: two tokens have id %" PRIu64, file, id);
     v->texts[id] = (GgufText){text, bytes};
     v->kinds[id] = (int32_t)kind;
     return true;
@@ -229,22 +234,44 @@ static bool add_template(Vocab *v, const json_t *config, Error *err)
 }
 
 /* llama.cpp takes ids of its own when the file names none, so an end token stands in for a begin
- * token that the model has not; it is never added to a text. */
+ * token that the model has not; it is never added to a text, and our own key remembers. Returns the
+ * begin token, -1: none. */
+static int32_t add_ids(Vocab *v)
+{
+    int32_t first = config_id(v->source, "bos_token_id", v->count);
+    int32_t last = config_id(v->source, "eos_token_id", v->count);
+    put_id(v->w, "tokenizer.ggml.bos_token_id", first >= 0 ? first : last);
+    if (first < 0 && last >= 0)
+        gguf_add_bool(v->w, "bastide.no_begin_token", true);
+    put_id(v->w, "tokenizer.ggml.eos_token_id", last);
+    put_id(v->w, "tokenizer.ggml.padding_token_id", config_id(v->source, "pad_token_id", v->count));
+    return first;
+}
+
 static bool add_rest(Vocab *v, bool begin, Error *err)
 {
     auto_json json_t *config = NULL;
     if (!read_json(v->source, "tokenizer_config.json", &config, err))
         return false;
-    int32_t first = config_id(v->source, "bos_token_id", v->count);
-    int32_t last = config_id(v->source, "eos_token_id", v->count);
+    int32_t first = add_ids(v);
     const json_t *said = json_object_get(config, "add_bos_token");
     if (json_is_boolean(said))
         begin = json_is_true(said);
     gguf_add_bool(v->w, "tokenizer.ggml.add_bos_token", begin && first >= 0);
-    put_id(v->w, "tokenizer.ggml.bos_token_id", first >= 0 ? first : last);
-    put_id(v->w, "tokenizer.ggml.eos_token_id", last);
-    put_id(v->w, "tokenizer.ggml.padding_token_id", config_id(v->source, "pad_token_id", v->count));
     return add_template(v, config, err);
+}
+
+/* A tokenizer.json that this program could not use is not passed on. */
+static bool check_usable(const Vocab *v, Error *err)
+{
+    Tokenizer *tokenizer;
+    auto_buf Buf text;
+    buf_init(&text, FILE_BYTES_MAX);
+    if (!source_read_extra(source_extra(v->source, "tokenizer.json"), &text, err) ||
+        !tokenizer_parse(&tokenizer, text.data ? text.data : "", text.size, "tokenizer.json", err))
+        return false;
+    tokenizer_free(tokenizer);
+    return true;
 }
 
 static bool add_any(Vocab *v, json_t *file, Error *err)
@@ -253,16 +280,18 @@ static bool add_any(Vocab *v, json_t *file, Error *err)
     const PretokenRule *rule = kind && strcmp(kind, "BPE") == 0 ? pretoken_of_json(file) : NULL;
     bool begin = true;
     if (rule)
-        return add_bpe(v, file, rule, &begin, err) && add_rest(v, begin, err);
+        return check_usable(v, err) && add_bpe(v, file, rule, &begin, err) && add_rest(v, begin, err);
     if (source_extra(v->source, "tokenizer.model"))
         return add_pieces(v, file, err) && add_rest(v, begin, err);
     if (file)
-        return fail(err, ERR_INPUT, "the tokenizer of '%.100s' does not cut text by a rule that "
+        return check_usable(v, err) &&
+               fail(err, ERR_INPUT, "the tokenizer of '%.100s' does not cut text by a rule that "
                                     "GGUF has a name for", v->source->path);
     if (source_extra(v->source, "tekken.json"))
         return fail(err, ERR_INPUT, "'%.100s' has tekken.json alone, which GGUF cannot tell: put "
                                     "its tokenizer.json beside it", v->source->path);
     gguf_add_text(v->w, "tokenizer.ggml.model", "none");
+    add_ids(v);
     return true;
 }
 

@@ -132,6 +132,26 @@ bool name_has_experts(const NameRow *row)
     return strstr(row->name[NAMES_HF], "%e") != NULL;
 }
 
+const NameRow *name_row(uint32_t index)
+{
+    return index < ROW_COUNT ? &rows[index] : NULL;
+}
+
+bool name_is_needed(const NameRow *row)
+{
+    static const char *const needed[] = {"tok_embeddings", "norm", "attention_norm", "attention.wq",
+                                         "attention.wk", "attention.wv", "attention.wo", "ffn_norm"};
+    const char *native = row->name[NAMES_NATIVE];
+    if (native && strncmp(native, N, strlen(N)) == 0)
+        native += strlen(N);
+    for (size_t i = 0; native && i < sizeof needed / sizeof *needed; i++) {
+        size_t size = strlen(needed[i]);
+        if (strncmp(native, needed[i], size) == 0 && strcmp(native + size, ".weight") == 0)
+            return true;
+    }
+    return false;
+}
+
 bool name_unwrap(const char *text, char out[NAME_ROOM])
 {
     static const struct {

@@ -43,6 +43,11 @@ bool name_parse(NameStyle style, const char *text, NameMix mix, Name *out);
 /* Into text; false: the row has no name in that style. */
 bool name_write(NameStyle style, const Name *name, char text[NAME_ROOM]);
 bool name_has_experts(const NameRow *row);
+/* Row `index` of the table; NULL behind the last. */
+const NameRow *name_row(uint32_t index);
+/* Every decoder has a tensor of this row, in each layer if it is of layers: norms, projections. The
+ * head (may be the embedding), biases, norms of heads and the feed-forward parts are not of them. */
+bool name_is_needed(const NameRow *row);
 
 /* A text model inside of one for text and pictures: writes the name its tensor has alone and
  * returns true ("language_model.model.norm.weight" or "model.language_model.norm.weight" become

@@ -108,7 +108,7 @@ static bool plan_new(Plan *p, const Source *s, const StoredType *asked, ConvertR
 {
     *p = (Plan){.source = s, .asked = asked, .architecture = gguf_architecture_of(&s->outline)};
     if (!p->architecture)
-        return fail(err, ERR_INPUT, "a model of family '%.40s' has no GGUF form here",
+        return fail(err, ERR_FORMAT, "a model of family '%.40s' has no GGUF form here",
                     s->outline.family);
     if (asked && asked->ggml < 0)
         return fail(err, ERR_INPUT, "GGUF cannot hold %s", asked->name);

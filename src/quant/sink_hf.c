@@ -18,10 +18,10 @@ typedef struct {
     uint64_t bytes;
 } Plan;
 
-static bool plan_new(Plan *p, const Source *s, const StoredType *asked, ConvertResult *result,
-                     Error *err)
+static bool plan_new(Plan *p, const Source *s, const ConvertOptions *options,
+                     ConvertResult *result, Error *err)
 {
-    uint64_t fill = 0;
+    uint64_t fill = 0, most = options->shard_bytes ? options->shard_bytes : SHARD_BYTES;
     *p = (Plan){.source = s, .count = s->count, .shard_count = 1};
     p->items = mem_alloc(s->count, sizeof *p->items);
     p->tensors = mem_alloc(s->count, sizeof *p->tensors);
@@ -30,7 +30,7 @@ static bool plan_new(Plan *p, const Source *s, const StoredType *asked, ConvertR
         return fail(err, ERR_MEMORY, "no memory to plan %" PRIu32 " tensors", s->count);
     for (uint32_t i = 0; i < s->count; i++) {
         const SourceTensor *t = &s->tensors[i];
-        const StoredType *as = type_in_safetensors(t, asked);
+        const StoredType *as = type_in_safetensors(t, options->type);
         if (as->st < 0)
             return fail(err, ERR_INPUT, "safetensors cannot hold %s: choose f32, f16 or bf16",
                         as->name);
@@ -39,7 +39,7 @@ static bool plan_new(Plan *p, const Source *s, const StoredType *asked, ConvertR
         *to = (StTensor){.name = t->name, .dtype = (StDtype)as->st, .rank = t->rank,
                          .bytes = stored_bytes(as, tensor_elements(t))};
         memcpy(to->shape, t->shape, sizeof to->shape);
-        if (fill && fill + to->bytes > SHARD_BYTES) {
+        if (fill && fill + to->bytes > most) {
             p->shard_count++;
             fill = 0;
         }
@@ -169,7 +169,7 @@ bool sink_hf(const Source *s, const char *path, const ConvertOptions *options,
 {
     Plan plan;
     char temporary[1100];
-    bool ok = plan_new(&plan, s, options->type, result, err);
+    bool ok = plan_new(&plan, s, options, result, err);
     if (ok && !options->dry_run) {
         ok = folder_begin(path, temporary, err) &&
              folder_end(temporary, path, write_folder(&plan, temporary, options, err), err);

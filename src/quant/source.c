@@ -118,7 +118,47 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static bool refuse_doubles(const Source *s, Error *err)
+static bool is_there(const Source *s, const char *const *names, const char *name)
+{
+    const char **found = bsearch(&name, names, s->count, sizeof *names, by_name);
+    return found != NULL;
+}
+
+/* One tensor that the model cannot do without, by the name it has alone; a text model inside of
+ * another has it under one of two prefixes. */
+static bool need(const Source *s, const char *const *names, const char *name, Error *err)
+{
+    char inner[NAME_ROOM + 24];
+    bool found = is_there(s, names, name);
+    if (s->outline.wrapped && !found) {
+        snprintf(inner, sizeof inner, "language_model.%s", name);
+        found = is_there(s, names, inner);
+        bool part = strncmp(name, "model.", 6) == 0;
+        snprintf(inner, sizeof inner, "model.language_model.%s", part ? name + 6 : name);
+        found = found || is_there(s, names, inner);
+    }
+    return found || fail(err, ERR_FORMAT, "'%.120s': tensor '%.80s' is missing", s->path, name);
+}
+
+static bool check_whole(const Source *s, const char *const *names, Error *err)
+{
+    const Outline *o = &s->outline;
+    const NameRow *row;
+    for (uint32_t i = 0; (row = name_row(i)); i++) {
+        bool layered = strstr(row->name[NAMES_HF], "%l");
+        char text[NAME_ROOM];
+        if (!name_is_needed(row))
+            continue;
+        for (uint32_t layer = 0; layer < (layered ? o->layers : 1); layer++) {
+            Name name = {row, layer, 0};
+            if (name_write(NAMES_HF, &name, text) && !need(s, names, text, err))
+                return false;
+        }
+    }
+    return o->tied || need(s, names, "lm_head.weight", err);
+}
+
+static bool check_names(const Source *s, Error *err)
 {
     auto_free const char **names = mem_alloc(s->count, sizeof *names);
     if (!names)
@@ -132,7 +172,7 @@ static bool refuse_doubles(const Source *s, Error *err)
             return fail(err, ERR_FORMAT, "'%.120s': tensor '%.80s' is there twice", s->path,
                         names[i]);
     }
-    return true;
+    return check_whole(s, names, err);
 }
 
 static bool check_tensor(const Source *s, SourceTensor *t, bool neighbours, Error *err)
@@ -162,7 +202,7 @@ bool source_finish(Source *s, bool neighbours, Error *err)
     }
     if (s->count == 0)
         return fail(err, ERR_FORMAT, "'%.120s' holds no tensors", s->path);
-    return refuse_doubles(s, err);
+    return check_names(s, err);
 }
 
 /* ---- which layout ---- */

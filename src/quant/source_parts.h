@@ -9,7 +9,8 @@ SourceTensor *source_add_tensor(Source *s, const char *name, Error *err);
 /* Fills rank, rows, columns, bytes from the shape and type that are set. */
 bool tensor_measure(SourceTensor *t, Error *err) MUST_CHECK;
 /* Reads the outline from s->config; checks every tensor the table knows against it, marks those that
- * are turned (and stand as neighbours, when the layout has them so), refuses doubles. */
+ * are turned (and stand as neighbours, when the layout has them so), refuses doubles, and a model
+ * that lacks a tensor. */
 bool source_finish(Source *s, bool neighbours, Error *err) MUST_CHECK;
 /* Files beside a checkpoint that belong to it, of the names of a table. */
 bool source_add_beside(Source *s, const char *folder, Error *err) MUST_CHECK;
