@@ -15,6 +15,14 @@ const ConvertFormat convert_formats[] = {
     {"hf", sink_hf}, {"mistral", sink_native}, {"gguf", sink_gguf}, {0},
 };
 
+/* What stands there after a failure is ours: whole, but not known to outlive a loss of power. */
+static void take_back(const char *path)
+{
+    Error ignored;
+    bool removed = fs_is_dir(path) ? fs_remove_tree(path, &ignored) : fs_remove(path, &ignored);
+    (void)removed; /* the first failure is the one to tell */
+}
+
 bool convert(const ConvertFormat *format, const Source *source, const char *path,
              const ConvertOptions *options, ConvertResult *result, Error *err)
 {
@@ -23,8 +31,10 @@ bool convert(const ConvertFormat *format, const Source *source, const char *path
         return fail(err, ERR_CONFLICT, "'%.160s' exists: choose another name, or remove it", path);
     if (options->type && !options->type->of_f32)
         return fail(err, ERR_INPUT, "%s can be read, not written", options->type->name);
-    if (!format->run(source, path, options, &r, err))
+    if (!format->run(source, path, options, &r, err)) {
+        take_back(path);
         return false;
+    }
     *result = r;
     return true;
 }
@@ -131,15 +141,17 @@ bool folder_begin(const char *path, char temporary[1100], Error *err)
         size--;
     if (snprintf(temporary, 1100, "%.*s.tmp-%ld", (int)size, path, (long)getpid()) >= 1000)
         return fail(err, ERR_LIMIT, "path of %zu bytes is too long", size);
-    return fs_remove_tree(temporary, err) && fs_make_dirs(temporary, err);
+    if (!fs_remove_tree(temporary, err))
+        return false;
+    return fs_make_dirs(temporary, err) || folder_end(temporary, path, false, err);
 }
 
 bool folder_end(const char *temporary, const char *path, bool ok, Error *err)
 {
     Error ignored;
     ok = ok && fs_rename_dir(temporary, path, err);
-    if (!ok && !fs_remove_tree(temporary, &ignored))
-        return false; /* the first failure is the one to tell */
+    bool removed = ok || fs_remove_tree(temporary, &ignored);
+    (void)removed; /* the first failure is the one to tell */
     return ok;
 }
 

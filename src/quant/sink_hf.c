@@ -141,9 +141,11 @@ static bool write_config(const Plan *p, const char *folder, Error *err)
 {
     char path[1200];
     auto_json json_t *config = json_deep_copy(p->source->config);
-    json_t *type = json_string(main_type(p));
     bool newer = json_object_get(config, "dtype") != NULL;
-    if (!config || json_object_set_new(config, newer ? "dtype" : "torch_dtype", type) != 0)
+    /* a copy that ran out of memory is shorter, and jansson does not say so */
+    if (!config || !json_equal(config, p->source->config) ||
+        json_object_set_new(config, newer ? "dtype" : "torch_dtype",
+                            json_string(main_type(p))) != 0)
         return fail(err, ERR_MEMORY, "no memory for a configuration");
     if (any_scaled(p->source)) /* what is written is no longer FP8 */
         json_object_del(config, "quantization_config");
