@@ -107,6 +107,8 @@ static bool take_tensor(Adapter *a, const StTensor *t, Error *err)
         memcpy((char *)part + kinds[i].field, &t, sizeof t);
         return true;
     }
+    if (strstr(t->name, ".base_layer.weight"))
+        return true; /* the model's own embedding, saved for its size */
     if (strstr(t->name, ".lora_"))
         return fail(err, ERR_FORMAT, "%.100s: tensor '%.100s' is of a kind that is not known",
                     a->file.path, t->name);

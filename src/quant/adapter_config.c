@@ -17,7 +17,10 @@ static const char file_name[] = "adapter_config.json";
 /* What would change the weights in a way that is not supported must have its neutral value. */
 static bool check_neutral(const json_t *object, Error *err)
 {
-    static const char *const lists[] = {"target_parameters", "layer_replication"};
+    static const char *const absent[] = {
+        "target_parameters", "layer_replication", "trainable_token_indices", "use_qalora",
+        "use_bdlora", "kasa_config", "velora_config", "monteclora_config", "arrow_config",
+        "alora_invocation_tokens", "megatron_config"};
     const char *kind, *bias;
     bool transposed, with_bias;
     if (!json_get_text(object, "peft_type", "", &kind, file_name, err) ||
@@ -34,10 +37,13 @@ static bool check_neutral(const json_t *object, Error *err)
     if (transposed)
         return fail(err, ERR_INPUT, "%s: key 'fan_in_fan_out': transposed weights are not "
                                     "supported", file_name);
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
-        const json_t *value = json_object_get(object, lists[i]);
-        if (json_array_size(value) || (value && !json_is_null(value) && !json_is_array(value)))
-            return fail(err, ERR_INPUT, "%s: key '%s' is not supported", file_name, lists[i]);
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) {
+        const json_t *value = json_object_get(object, absent[i]);
+        bool empty = !value || json_is_null(value) || json_is_false(value) ||
+                     (json_is_array(value) && json_array_size(value) == 0) ||
+                     (json_is_object(value) && json_object_size(value) == 0);
+        if (!empty)
+            return fail(err, ERR_INPUT, "%s: key '%s' is not supported", file_name, absent[i]);
     }
     return true;
 }
