@@ -18,7 +18,7 @@
 enum { TOKENS_MAX = 1 << 16 };
 
 typedef struct {
-    const char *type, *dtype, *format, *tokens;
+    const char *type, *dtype, *format, *tokens, *alpha;
     uint32_t threads;
     bool json, print_template, dry_run, hash;
 } ModelOptions;
@@ -162,6 +162,24 @@ static bool merge(const char **words, const ModelOptions *o, Error *err)
     return ok;
 }
 
+/* The adapter in a checkpoint of a training run, in PEFT's form. */
+static bool adapter(const char **words, const ModelOptions *o, Error *err)
+{
+    Source *source;
+    uint32_t count;
+    char *end;
+    double alpha = o->alpha ? strtod(o->alpha, &end) : 0;
+    if (!o->alpha || *end || !(alpha > 0 && alpha <= 1e6))
+        return fail(err, ERR_INPUT, "say the lora.alpha of the recipe: --alpha 16");
+    if (!source_open(&source, words[0], err))
+        return false;
+    bool ok = adapter_write_state(source, words[1], alpha, words[2], &count, err);
+    source_close(source);
+    if (ok)
+        fprintf(stderr, "Wrote %s: an adapter of %" PRIu32 " matrices.\n", words[2], count);
+    return ok;
+}
+
 static bool show(const char **words, const ModelOptions *o, Error *err)
 {
     ShowOptions options = {o->json, o->print_template, o->hash};
@@ -236,6 +254,7 @@ static const struct {
     {"import", 2, "model import SOURCE FOLDER", import},
     {"export", 2, "model export FOLDER OUT", export},
     {"merge", 3, "model merge BASE ADAPTER FOLDER", merge},
+    {"adapter", 3, "model adapter BASE STATE FOLDER --alpha A", adapter},
     {"logits", 1, "model logits FOLDER --tokens 1,2,3", logits},
 };
 
@@ -249,6 +268,7 @@ bool command_model(int argc, char **argv, Error *err)
         {"dtype", ARG_TEXT, &o.dtype, "TYPE", "import, merge: f32, f16 or bf16; else kept"},
         {"format", ARG_TEXT, &o.format, "FORMAT", "export: gguf, hf or mistral"},
         {"tokens", ARG_TEXT, &o.tokens, "IDS", "logits: 1,2,3"},
+        {"alpha", ARG_TEXT, &o.alpha, "A", "adapter: lora.alpha of the recipe"},
         {"threads", ARG_U32, &o.threads, "N", "logits: 0: all"},
         {"template", ARG_FLAG, &o.print_template, NULL, "show: print the chat template alone"},
         {"hash", ARG_FLAG, &o.hash, NULL, "show: a digest of every tensor"},

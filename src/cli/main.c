@@ -42,6 +42,7 @@ const Command commands[] = {
      "       bastide model import SOURCE FOLDER [--dtype f32|f16|bf16] [--dry-run] [--json]\n"
      "       bastide model export FOLDER OUT [--format gguf|hf|mistral] [--type TYPE] [--dry-run]\n"
      "       bastide model merge BASE ADAPTER FOLDER [--dtype f32|f16|bf16]\n"
+     "       bastide model adapter BASE STATE.safetensors FOLDER --alpha A\n"
      "       bastide model logits FOLDER --tokens 1,2,3 [--json]\n\n"
      "A source is a folder of Hugging Face or Mistral, a GGUF file, or one of llama2.c. Types are\n"
      "kept unless one is given; export knows f32, f16, bf16 and q8_0.\n\n"

@@ -213,7 +213,8 @@ static bool walk_llama2c(Pieces *p, const uint8_t *bytes, size_t size, uint32_t 
             return false;
         uint32_t bits = load_u32(at), length = load_u32(at + 4);
         at += 8;
-        if (length > PIECE_BYTES_MAX || length > (size_t)(end - at))
+        /* a blank becomes three bytes, and the result has the same limit */
+        if (length > PIECE_BYTES_MAX / 3 || length > (size_t)(end - at))
             return false;
         if (p->items) {
             Piece *piece = &p->items[*count];

@@ -42,5 +42,12 @@ typedef struct {
     const AdapterMatrix *matrices;
     uint32_t count;
 } AdapterFile;
-/* A folder that PEFT loads: adapter_config.json, adapter_model.safetensors. */
+/* A folder that PEFT loads: adapter_config.json, adapter_model.safetensors. ERR_CONFLICT when it
+ * exists. */
 bool adapter_write(const AdapterFile *file, const char *folder, Error *err) MUST_CHECK;
+
+/* The same from the state of a training run with adapters (state.safetensors of a checkpoint, where
+ * `W.lora_A` and `W.lora_B` lie flat); base is the model that was trained, the rank follows from the
+ * sizes. *matrices: how many there are. ERR_INPUT for a state without adapters. */
+bool adapter_write_state(const Source *base, const char *state, double alpha, const char *folder,
+                         uint32_t *matrices, Error *err) MUST_CHECK;

@@ -227,6 +227,40 @@ static void what_is_written_reads_back(void **state)
     source_close(s);
 }
 
+/* What a training run leaves in its checkpoints: flat, by the names of the weights. */
+static void the_state_of_a_run_becomes_an_adapter(void **state)
+{
+    (void)state;
+    Error err;
+    Source *s;
+    Adapter *a;
+    uint32_t count = 0;
+    float low[16], high[16];
+    char file[96], path[96];
+    for (int i = 0; i < 16; i++)
+        low[i] = high[i] = (float)i;
+    StTensor blobs[] = {
+        {.name = "model.layers.1.self_attn.q_proj.weight.lora_A", .dtype = ST_F32, .rank = 1,
+         .shape = {16}, .data = (const uint8_t *)low, .bytes = 64},
+        {.name = "model.layers.1.self_attn.q_proj.weight.lora_B", .dtype = ST_F32, .rank = 1,
+         .shape = {16}, .data = (const uint8_t *)high, .bytes = 64},
+        {.name = "adam.m", .dtype = ST_F32, .rank = 1, .shape = {1}, .data = (const uint8_t *)low,
+         .bytes = 4}};
+    snprintf(file, sizeof file, "%s/state.safetensors", folder);
+    snprintf(path, sizeof path, "%s/from-state", folder);
+    assert_ok(source_open(&s, golden("base"), &err));
+    assert_ok(safetensors_write(file, blobs + 2, 1, &err));
+    assert_fails(adapter_write_state(s, file, 4, path, &count, &err), ERR_INPUT, "no adapter");
+    assert_ok(safetensors_write(file, blobs, 3, &err));
+    assert_ok(adapter_write_state(s, file, 4, path, &count, &err));
+    assert_int_equal(count, 1);
+    assert_fails(adapter_write_state(s, file, 4, path, &count, &err), ERR_CONFLICT, "exists");
+    assert_ok(adapter_open(&a, path, &err));
+    assert_ok(adapter_attach(a, s, &err));
+    adapter_close(a);
+    source_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +268,7 @@ int main(void)
         cmocka_unit_test(a_merge_is_written_in_every_layout),
         cmocka_unit_test(wrong_adapters_are_refused_by_name),
         cmocka_unit_test(what_is_written_reads_back),
+        cmocka_unit_test(the_state_of_a_run_becomes_an_adapter),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

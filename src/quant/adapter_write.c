@@ -67,9 +67,82 @@ bool adapter_write(const AdapterFile *f, const char *folder, Error *err)
     }
     if (!ok)
         fail(err, ERR_MEMORY, "no memory to write an adapter");
+    if (ok && fs_exists(folder))
+        ok = fail(err, ERR_CONFLICT, "'%.160s' exists: choose another name, or remove it", folder);
     ok = ok && fs_make_dirs(folder, err) && write_config(f, folder, err) &&
          fs_join(path, sizeof path, folder, "adapter_model.safetensors", err) &&
          safetensors_write(path, tensors, 2 * f->count, err);
     arena_done(&names);
+    return ok;
+}
+
+/* ---- from a training run ---- */
+
+typedef struct {
+    const Source *base;
+    const Safetensors *state;
+    AdapterFile file;
+    AdapterMatrix *matrices;
+    Arena arena; /* names and values */
+} FromState;
+
+static const float *state_values(FromState *f, const StTensor *t, Error *err)
+{
+    uint64_t count = t->bytes / sizeof(float);
+    float *values = t->dtype == ST_F32 ? arena_alloc(&f->arena, count, sizeof *values) : NULL;
+    if (!values) {
+        fail(err, t->dtype == ST_F32 ? ERR_MEMORY : ERR_FORMAT, "tensor '%.80s' is no F32, or there "
+                                                                "is no memory for it", t->name);
+        return NULL;
+    }
+    return safetensors_to_f32(t, values, count, err) ? values : NULL;
+}
+
+/* The adapter of one tensor of the model, if the state has one. */
+static bool take_matrix(FromState *f, const SourceTensor *t, Error *err)
+{
+    char name[NAME_ROOM + 16];
+    size_t size = strlen(t->name);
+    snprintf(name, sizeof name, "%s.lora_A", t->name);
+    const StTensor *a = safetensors_find(f->state, name);
+    snprintf(name, sizeof name, "%s.lora_B", t->name);
+    const StTensor *b = safetensors_find(f->state, name);
+    if (!a || !b || t->rank != 2 || size < 8)
+        return true;
+    uint64_t rank = a->bytes / sizeof(float) / t->columns;
+    uint32_t first = f->file.count ? f->file.rank : (uint32_t)rank;
+    if (rank == 0 || rank != first || a->bytes != rank * t->columns * sizeof(float) ||
+        b->bytes != rank * t->rows * sizeof(float))
+        return fail(err, ERR_FORMAT, "the adapter of '%.80s' is not of the model's shape, or of "
+                                     "another rank than the others", t->name);
+    AdapterMatrix *m = &f->matrices[f->file.count++];
+    f->file.rank = first;
+    *m = (AdapterMatrix){.module = arena_copy_text(&f->arena, t->name, size - strlen(".weight")),
+                         .rows = (uint32_t)t->rows, .columns = (uint32_t)t->columns,
+                         .a = state_values(f, a, err), .b = state_values(f, b, err)};
+    if (!m->module)
+        return fail(err, ERR_MEMORY, "no memory for names of an adapter");
+    return m->a && m->b;
+}
+
+bool adapter_write_state(const Source *base, const char *state, double alpha, const char *folder,
+                         uint32_t *matrices, Error *err)
+{
+    Safetensors *st;
+    if (!safetensors_open(&st, state, err))
+        return false;
+    auto_free AdapterMatrix *room = mem_alloc(base->count, sizeof *room);
+    FromState f = {base, st, {.alpha = alpha, .base = base->path, .matrices = room}, room, {0}};
+    arena_init(&f.arena, (size_t)4 << 30);
+    bool ok = room || fail(err, ERR_MEMORY, "no memory for the parts of an adapter");
+    for (uint32_t i = 0; ok && i < base->count; i++)
+        ok = take_matrix(&f, &base->tensors[i], err);
+    if (ok && f.file.count == 0)
+        ok = fail(err, ERR_INPUT, "'%.120s' holds no adapter of this model", state);
+    ok = ok && adapter_write(&f.file, folder, err);
+    if (ok)
+        *matrices = f.file.count;
+    arena_done(&f.arena);
+    safetensors_close(st);
     return ok;
 }
