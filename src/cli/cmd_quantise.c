@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "quant/choose_types.h"
 #include "quant/divergence.h"
-#include "quant/gguf_export.h"
+#include "quant/convert.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -31,6 +31,7 @@ typedef struct {
 
 typedef struct {
     const Options *o;
+    const char *folder; /* of the model */
     Model *model;
     Calibration *calibration;
     Choice *choice;
@@ -168,11 +169,15 @@ static bool parse_size(const char *text, uint64_t *out, Error *err)
 
 /* ---- the file ---- */
 
-static DType choose_type(void *user, const ParamInfo *param, const float **importance)
+/* A tensor that the engine does not load (of a picture part) stays as it is. */
+static const StoredType *choose_type(void *user, const SourceTensor *tensor,
+                                     const float **importance)
 {
-    const ChoiceTensor *t = choice_find(user, param->name);
+    const ChoiceTensor *t = choice_find(user, tensor->name);
+    if (!t)
+        return stored_of_st(ST_F32);
     *importance = t->importance;
-    return t->type;
+    return stored_of_ggml(block_codecs[t->type].ggml);
 }
 
 /* The type with most bytes names the file. */
@@ -190,12 +195,20 @@ static uint32_t file_type(const Choice *c)
 
 static bool write_file(Job *j, const char *path, Error *err)
 {
-    GgufMixture mixture = {.file_type = file_type(j->choice), .user = j->choice,
-                           .choose = choose_type, .threads = j->o->threads};
-    if (!gguf_export_mixture(j->model, &mixture, path, err))
+    Source *source;
+    ConvertResult result;
+    ConvertOptions options = {.threads = j->o->threads, .file_type = file_type(j->choice),
+                              .choose = choose_type, .choose_user = j->choice};
+    const ConvertFormat *format = convert_formats;
+    while (strcmp(format->name, "gguf") != 0)
+        format++;
+    if (!source_open(&source, j->folder, err))
         return false;
-    j->written = (uint64_t)fs_size(path);
-    return true;
+    bool ok = convert(format, source, path, &options, &result, err);
+    source_close(source);
+    if (ok)
+        j->written = (uint64_t)fs_size(path);
+    return ok;
 }
 
 /* What stands before the tensors does not depend on their types: a file that came out too large is
@@ -210,7 +223,8 @@ static bool write_fitting(Job *j, const char *path, uint64_t budget, Error *err)
     if (head >= budget)
         return fail(err, ERR_INPUT, "fit: the vocabulary alone takes %llu bytes of %llu",
                     (unsigned long long)head, (unsigned long long)budget);
-    return choice_fit(j->choice, budget - head, err) && write_file(j, path, err);
+    return choice_fit(j->choice, budget - head, err) && fs_remove(path, err) &&
+           write_file(j, path, err);
 }
 
 /* ---- what is asked for ---- */
@@ -364,7 +378,7 @@ bool command_quantise(int argc, char **argv, Error *err)
                                     "bastide quantise MODEL --dry-run");
     if (o.type && o.fit)
         return fail(err, ERR_INPUT, "choose one of --type and --fit");
-    Job job = {.o = &o};
+    Job job = {.o = &o, .folder = words[0]};
     if (!model_load(&job.model, words[0], err))
         return false;
     bool ok = run_job(&job, words[1], err);

@@ -37,10 +37,16 @@ const Command commands[] = {
      "The keys of a recipe are in docs/recipe.md.\n\n"
      "example: bastide train recipes/shakespeare.yaml --dry-run\n",
      command_train, false},
-    {"model", "show a model, export it as GGUF",
-     "usage: bastide model show FOLDER [--json] [--template]\n"
-     "       bastide model export FOLDER OUT.gguf [--type f32|f16|bf16|q8_0]\n\n"
-     "example: bastide model show bastide-workspace/models/catalogue\n",
+    {"model", "show, import, export, merge checkpoints",
+     "usage: bastide model show FOLDER|FILE [--json] [--template] [--hash]\n"
+     "       bastide model import SOURCE FOLDER [--dtype f32|f16|bf16] [--dry-run] [--json]\n"
+     "       bastide model export FOLDER OUT [--format gguf|hf|mistral] [--type TYPE] [--dry-run]\n"
+     "       bastide model merge BASE ADAPTER FOLDER [--dtype f32|f16|bf16]\n"
+     "       bastide model adapter BASE STATE.safetensors FOLDER --alpha A\n"
+     "       bastide model logits FOLDER --tokens 1,2,3 [--json]\n\n"
+     "A source is a folder of Hugging Face or Mistral, a GGUF file, or one of llama2.c. Types are\n"
+     "kept unless one is given; export knows f32, f16, bf16 and q8_0.\n\n"
+     "example: bastide model import mistral-7b.gguf models/mistral-7b\n",
      command_model, false},
     {"quantise", "store a model in fewer bits, and prove what that cost",
      "usage: bastide quantise MODEL OUT.gguf [--type TYPE | --fit SIZE] [--calibrate TEXT]\n"

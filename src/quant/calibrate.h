@@ -71,7 +71,7 @@ bool calibration_importance(const CalibrationMatrix *matrix, float *out);
  * For each matrix with a linear or head use, under its name in GGUF files ("blk.0.attn_q.weight"):
  * NAME.in_sum2 [1, columns] sums of squares and NAME.counts [1] the number of tokens. What
  * llama.cpp does not know, and passes over: NAME.out_mean2 [rows], and NAME.embed_rows,
- * NAME.embed_columns for an embedding. The file's names are turned by gguf_export_name. */
+ * NAME.embed_columns for an embedding. The file's names are turned by names.h. */
 bool calibration_save(const Calibration *calibration, const char *path, const char *dataset,
                       Error *err) MUST_CHECK;
 /* For this model: shapes must agree, matrices of which the file says nothing are left out. Reads

@@ -3,7 +3,7 @@
 
 #include "base/mem.h"
 #include "format/gguf.h"
-#include "quant/gguf_export.h"
+#include "quant/names.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -18,11 +18,11 @@ static const char *const endings[PARTS] = {"in_sum2", "counts", "out_mean2", "em
 
 static bool name_part(const char *name, Part part, char out[FILE_NAME])
 {
-    char theirs[64];
-    if (!gguf_export_name(name, theirs))
-        return false;
-    snprintf(out, FILE_NAME, "%s.%s", theirs, endings[part]);
-    return true;
+    Name parsed;
+    char theirs[NAME_ROOM];
+    return name_parse(NAMES_HF, name, MIX_ANY, &parsed) &&
+           name_write(NAMES_GGUF, &parsed, theirs) &&
+           snprintf(out, FILE_NAME, "%s.%s", theirs, endings[part]) < FILE_NAME;
 }
 
 /* ---- writing ---- */

@@ -3,7 +3,7 @@
 #include "quant/choose_types.h"
 
 #include "format/gguf.h"
-#include "quant/gguf_export.h"
+#include "quant/convert.h"
 #include "quant/quant_test.h"
 
 #include <math.h>
@@ -161,11 +161,36 @@ static void the_same_input_gives_the_same_choice(void **state)
     choice_free(b);
 }
 
-static DType choose(void *user, const ParamInfo *param, const float **importance)
+static const StoredType *choose(void *user, const SourceTensor *tensor, const float **importance)
 {
-    const ChoiceTensor *t = choice_find(user, param->name);
+    const ChoiceTensor *t = choice_find(user, tensor->name);
     *importance = t->importance;
-    return t->type;
+    return stored_of_ggml(block_codecs[t->type].ggml);
+}
+
+/* The model's folder as a GGUF file in the types chosen. */
+static void write_chosen(Choice *c)
+{
+    Error err = {0};
+    Source *source;
+    ConvertResult result;
+    char place[256];
+    ConvertOptions options = {.threads = 2, .file_type = 15, .choose = choose, .choose_user = c};
+    snprintf(place, sizeof place, "%s.folder", file);
+    assert_ok(model_save(model, place, &err));
+    assert_ok(source_open(&source, place, &err));
+    assert_string_equal(convert_formats[2].name, "gguf");
+    assert_ok(fs_remove(file, &err));
+    assert_ok(convert(&convert_formats[2], source, file, &options, &result, &err));
+    source_close(source);
+    assert_ok(fs_remove_tree(place, &err));
+}
+
+/* Where row `row` of the folder's Q or K stands in the file: halves become neighbours. */
+static uint32_t turned_row(uint32_t row, uint32_t head_width)
+{
+    uint32_t head = row / head_width, in_head = row % head_width, half = head_width / 2;
+    return head * head_width + in_head % half * 2 + in_head / half;
 }
 
 /* Every tensor of the file, dequantised, is bit for bit what choice_round says. */
@@ -178,14 +203,15 @@ static void the_file_holds_what_was_judged(void **state)
     Gguf *gguf = NULL;
     assert_ok(choice_fit(c, 300000, &err));
     assert_ok(choice_round(c, 2, &rounded.weights, &err));
-    GgufMixture mixture = {.file_type = 15, .user = c, .choose = choose, .threads = 2};
-    assert_ok(gguf_export_mixture(model, &mixture, file, &err));
+    write_chosen(c);
     assert_ok(gguf_open(&gguf, file, &err));
     for (uint32_t i = 0; i < c->count; i++) {
-        char name[64];
+        char name[NAME_ROOM];
+        Name parsed;
         DType type;
         const ParamInfo *param = c->tensors[i].param;
-        assert_true(gguf_export_name(param->name, name));
+        assert_true(name_parse(NAMES_HF, param->name, MIX_ANY, &parsed));
+        assert_true(name_write(NAMES_GGUF, &parsed, name));
         const GgufTensor *t = gguf_find_tensor(gguf, name);
         assert_non_null(t);
         assert_true(block_of_ggml(t->type, &type));
@@ -194,7 +220,7 @@ static void the_file_holds_what_was_judged(void **state)
         bool turned = strstr(name, "attn_q.") || strstr(name, "attn_k.");
         for (uint32_t r = 0; r < rows; r++) {
             float row[256];
-            uint32_t at = turned ? gguf_export_row(r, model->config.head_width) : r;
+            uint32_t at = turned ? turned_row(r, model->config.head_width) : r;
             block_dequantise(type, t->data + at * dtype_bytes(type, columns), row, columns);
             assert_memory_equal(row, rounded.weights.slab + param->offset + r * columns,
                                 columns * sizeof(float));
