@@ -140,6 +140,11 @@ static bool filter_map(JinjaRender *r, const JinjaValue *a, const JinjaArgs *res
     const JinjaKeyword *path = rest->count ? NULL : keyword(rest, "attribute");
     const JinjaKeyword *fallback = keyword(rest, "default");
     const JinjaCallable *row = NULL;
+    bool any;
+    if (!value_truth(r, a[0], &any))
+        return false;
+    if (!any) /* None is no list, but nothing comes of it either */
+        return list_new(r, J_ITER, 0, out);
     if (!value_items(r, a[0], &items) || !list_new(r, J_ITER, items.count, out) ||
         (!path && !named_row(r, rest, 0, jinja_filter_find, &row)))
         return false;
@@ -165,6 +170,11 @@ static bool choose(JinjaRender *r, const JinjaValue *a, const JinjaArgs *rest, b
     JinjaList items;
     const JinjaCallable *row = NULL;
     uint32_t at = by_member;
+    bool any;
+    if (!value_truth(r, a[0], &any))
+        return false;
+    if (!any)
+        return list_new(r, J_ITER, 0, out);
     if (rest->count < at)
         return jinja_fail(r, ERR_INPUT, "the name of an attribute is expected");
     if (!value_items(r, a[0], &items) || !list_new(r, J_ITER, 0, out) ||
