@@ -173,7 +173,10 @@ static bool filter_items(JinjaRender *r, const JinjaNode *n, JinjaList *items)
     return true;
 }
 
-static bool run_loop(JinjaRender *r, const JinjaNode *n, JinjaLoop *loop, JinjaScope *scope)
+/* *finished: some iteration came to the end of the body. Without one `else` follows, as in the
+ * code that jinja2 makes: even when the loop was left by break. */
+static bool run_loop(JinjaRender *r, const JinjaNode *n, JinjaLoop *loop, JinjaScope *scope,
+                     bool *finished)
 {
     JinjaValue self = {.kind = J_LOOP, .loop = loop};
     const JinjaString *name = implied(r, "loop");
@@ -184,6 +187,7 @@ static bool run_loop(JinjaRender *r, const JinjaNode *n, JinjaLoop *loop, JinjaS
             !jinja_steps(r, 1) || !jinja_exec(r, n->items[0]))
             return false;
         JinjaFlow flow = r->flow;
+        *finished = *finished || flow == FLOW_ON;
         r->flow = FLOW_ON;
         if (flow == FLOW_BREAK)
             break;
@@ -204,9 +208,12 @@ bool jinja_loop_over(JinjaRender *r, const JinjaNode *n, JinjaValue items, Jinja
     loop->depth0 = depth;
     loop->node = n;
     loop->scope = scope;
-    bool none = loop->items.count == 0;
+    bool finished = false;
     r->scope = own;
-    bool good = none ? n->count < 2 || jinja_exec(r, n->items[1]) : run_loop(r, n, loop, own);
+    bool good = run_loop(r, n, loop, own, &finished);
+    own->count = 0;
+    if (good && !finished && n->count > 1)
+        good = jinja_exec(r, n->items[1]);
     r->scope = outer;
     return good;
 }

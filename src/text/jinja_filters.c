@@ -158,7 +158,8 @@ static bool filter_round(JinjaRender *r, const JinjaValue *a, const JinjaArgs *r
     } else if (precision < 0) {
         real = nearbyint(real * scale) / scale;
     }
-    *out = value_real(real, a[0].origin);
+    bool whole = value_is_whole(a[0]) && (!how || STRING_IS(how, "common")) && fabs(real) < 9e18;
+    *out = whole ? value_int((int64_t)real, a[0].origin) : value_real(real, a[0].origin);
     return true;
 }
 

@@ -142,7 +142,8 @@ static bool lex_comment(Lexer *x)
         pass_close(x, sign, at);
         return true;
     }
-    return jinja_syntax(x->t, x->line, x->err, "a comment is not closed by #}");
+    return from == x->size || /* nothing follows: jinja2 lets that pass */
+           jinja_syntax(x->t, x->line, x->err, "a comment is not closed by #}");
 }
 
 /* At "{%": true when it is {% raw %}; *to is where its contents begin. */
@@ -185,7 +186,8 @@ static bool lex_raw(Lexer *x, size_t from)
         pass_close(x, close_sign, close);
         return true;
     }
-    return jinja_syntax(x->t, x->line, x->err, "raw is not closed by endraw");
+    return from == x->size ||
+           jinja_syntax(x->t, x->line, x->err, "raw is not closed by endraw");
 }
 
 /* ---- inside of tags ---- */

@@ -247,9 +247,9 @@ bool jinja_lex(JinjaTemplate *t, const char *text, size_t size, JinjaTokens *out
 typedef struct {
     JinjaTemplate *t;
     const JinjaToken *token; /* the current one */
-    uint32_t depth, conditional; /* nesting; > 0: unknown filters are found when they are called */
+    uint32_t depth, conditional; /* nesting of anything; of conditions that may not hold */
     uint32_t loops;              /* break and continue need one */
-    JinjaNode *macro;            /* whose body is read, or NULL */
+    const JinjaNode *unknown;    /* the first filter or test outside of them that is not known */
     Error *err;
 } JinjaParser;
 

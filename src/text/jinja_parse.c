@@ -177,8 +177,20 @@ bool parser_take_name(JinjaParser *p, const JinjaString **name)
 
 static JinjaNode *parse_body(JinjaParser *p, const char *const *ends);
 
+/* A filter or test that nobody knows is an error of the whole template, unless it stands where a
+ * condition may keep it from running: then it is one when it does. */
+static bool check_known(JinjaParser *p)
+{
+    const JinjaNode *n = p->unknown;
+    return !n || jinja_syntax(p->t, n->line, p->err, "there is no %s named '%.*s'",
+                              n->kind == N_FILTER ? "filter" : "test", (int)n->name->size,
+                              n->name->bytes);
+}
+
 static bool block_ends(JinjaParser *p)
 {
+    if (!check_known(p))
+        return false;
     if (p->token->kind != T_BLOCK_END)
         return parser_unexpected(p, "%}");
     p->token++;
@@ -414,12 +426,18 @@ static JinjaNode *parse_generation(JinjaParser *p)
     return node;
 }
 
+/* print a, b: each is written. */
 static JinjaNode *parse_print(JinjaParser *p)
 {
-    JinjaNode *node = parser_node(p, N_OUTPUT);
-    if (node && !(node->a = parse_tuple(p, TUPLE_PLAIN, false, NULL)))
-        node = NULL;
-    return node;
+    JinjaNode *body = parser_node(p, N_BODY);
+    while (body && p->token->kind != T_BLOCK_END) {
+        if (body->count && !parser_need_sign(p, ',', ","))
+            return NULL;
+        JinjaNode *node = parser_node(p, N_OUTPUT);
+        if (!node || !(node->a = parse_expression(p, true)) || !parser_add(p, body, node))
+            return NULL;
+    }
+    return body;
 }
 
 static JinjaNode *parse_jump(JinjaParser *p)
@@ -496,8 +514,8 @@ static JinjaNode *parse_text(JinjaParser *p)
 static JinjaNode *parse_output(JinjaParser *p)
 {
     p->token++;
-    JinjaNode *node = parse_print(p);
-    if (!node)
+    JinjaNode *node = parser_node(p, N_OUTPUT);
+    if (!node || !(node->a = parse_tuple(p, TUPLE_PLAIN, false, NULL)) || !check_known(p))
         return NULL;
     if (p->token->kind != T_OUTPUT_END) {
         parser_unexpected(p, "}}");

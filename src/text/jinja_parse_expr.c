@@ -19,11 +19,13 @@ static JinjaNode *node_of(JinjaParser *p, JinjaNodeKind kind, JinjaNode *a, Jinj
 
 JinjaNode *parse_expression(JinjaParser *p, bool with_condition)
 {
+    const JinjaNode *unknown = p->unknown;
     if (!parser_enter(p))
         return NULL;
     JinjaNode *node = parse_or(p);
     while (with_condition && node && parser_skip_name(p, "if")) {
         JinjaNode *cond = parser_node(p, N_COND);
+        p->unknown = unknown; /* what was found since stands under the condition */
         p->conditional++;
         JinjaNode *test = cond ? parse_or(p) : NULL, *other = NULL;
         bool has_else = test && parser_skip_name(p, "else");
@@ -486,12 +488,10 @@ static bool take_dotted(JinjaParser *p, const JinjaString **name)
     return true;
 }
 
-static bool check_known(JinjaParser *p, const JinjaNode *node, const char *what)
+static void note_unknown(JinjaParser *p, const JinjaNode *node)
 {
-    if (node->callable || p->conditional)
-        return true;
-    return jinja_syntax(p->t, node->line, p->err, "there is no %s named '%.*s'", what,
-                        (int)node->name->size, node->name->bytes);
+    if (!node->callable && !p->conditional && !p->unknown)
+        p->unknown = node;
 }
 
 static JinjaNode *parse_filter(JinjaParser *p, JinjaNode *subject)
@@ -501,8 +501,7 @@ static JinjaNode *parse_filter(JinjaParser *p, JinjaNode *subject)
         return NULL;
     node->a = subject;
     node->callable = jinja_filter_find(node->name->bytes, node->name->size);
-    if (!check_known(p, node, "filter"))
-        return NULL;
+    note_unknown(p, node);
     return !parser_is_sign(p, '(') || parse_arguments(p, node) ? node : NULL;
 }
 
@@ -525,8 +524,7 @@ static JinjaNode *parse_test(JinjaParser *p, JinjaNode *subject)
         return NULL;
     node->a = subject;
     node->callable = jinja_test_find(node->name->bytes, node->name->size);
-    if (!check_known(p, node, "test"))
-        return NULL;
+    note_unknown(p, node);
     if (parser_is_sign(p, '(')) {
         if (!parse_arguments(p, node))
             return NULL;

@@ -4,7 +4,6 @@
 #include "text/utf8.h"
 
 #include <string.h>
-#include <utf8proc.h>
 
 /* ---- helpers ---- */
 
@@ -123,58 +122,6 @@ static bool str_rstrip(JinjaRender *r, const JinjaValue *a, const JinjaArgs *res
 }
 
 /* ---- case ---- */
-
-bool char_is_letter(uint32_t c)
-{
-    if (c < 128)
-        return (c | 32) >= 'a' && (c | 32) <= 'z';
-    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    return k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO;
-}
-
-/* A letter that has an upper and a lower form. */
-static bool is_cased(uint32_t c)
-{
-    return utf8proc_tolower((utf8proc_int32_t)c) != (utf8proc_int32_t)c ||
-           utf8proc_toupper((utf8proc_int32_t)c) != (utf8proc_int32_t)c;
-}
-
-static bool put_case(JinjaRender *r, JinjaOut *out, uint32_t c, bool upper, uint8_t origin)
-{
-    uint8_t bytes[4];
-    if (upper && c == 0xdf) /* the one letter in common use whose upper form is two */
-        return out_add(r, out, "SS", 2, origin);
-    utf8proc_int32_t to = upper ? utf8proc_toupper((utf8proc_int32_t)c)
-                                : utf8proc_tolower((utf8proc_int32_t)c);
-    size_t size = (size_t)utf8proc_encode_char(to, bytes);
-    return out_add(r, out, (const char *)bytes, size, origin);
-}
-
-/* Jinja's filter title begins a word after white space and - ( { [ <. */
-static bool begins_word(StringCase how, uint32_t before)
-{
-    if (how == CASE_WORDS)
-        return is_space(before) || (before < 128 && before && strchr("-({[<", (int)before));
-    return !is_cased(before);
-}
-
-bool string_case(JinjaRender *r, const JinjaString *s, StringCase how, JinjaValue *out)
-{
-    JinjaOut text = {0};
-    uint8_t origin = string_origin(s);
-    uint32_t before = ' ', length;
-    for (size_t at = 0; at < s->size; at += length) {
-        uint32_t c = char_at(s, at, &length);
-        bool upper = how == CASE_UPPER || (how == CASE_CAPITAL && at == 0) ||
-                     (how >= CASE_TITLE && how <= CASE_WORDS && begins_word(how, before)) ||
-                     (how == CASE_SWAP &&
-                      utf8proc_toupper((utf8proc_int32_t)c) != (utf8proc_int32_t)c);
-        if (!put_case(r, &text, c, upper, origin))
-            return false;
-        before = c;
-    }
-    return out_string(r, &text, out);
-}
 
 static bool str_lower(JinjaRender *r, const JinjaValue *a, const JinjaArgs *rest, JinjaValue *out)
 {
@@ -416,12 +363,8 @@ static bool split_spaces(JinjaRender *r, const JinjaString *s, int64_t most, Jin
         if (at == s->size)
             return true;
         size_t from = at;
-        if (most == 0) {
-            JinjaValue all;
-            return string_slice(r, s, from, s->size, &all) && string_strip(r, all.string, value_none(),
-                                                                    STRIP_RIGHT, &all) &&
-                   list_add(r, out->list, all);
-        }
+        if (most == 0)
+            return string_part(r, *out, s, from, s->size);
         while (at < s->size && !is_space(char_at(s, at, &length)))
             at += length;
         if (!string_part(r, *out, s, from, at))
@@ -484,8 +427,7 @@ static bool rsplit_spaces(JinjaRender *r, const JinjaString *s, int64_t most, Ji
             break;
         size_t from = to;
         if (most == 0)
-            for (from = 0; from < to && is_space(char_at(s, from, &length));)
-                from += length;
+            from = 0;
         while (most != 0 && from && !is_space(char_at(s, char_before(s, from), &length)))
             from = char_before(s, from);
         if (!string_part(r, *out, s, from, to))
@@ -691,62 +633,35 @@ static bool str_expandtabs(JinjaRender *r, const JinjaValue *a, const JinjaArgs 
 
 /* ---- what kind of characters ---- */
 
-bool char_is_decimal(uint32_t c)
-{
-    return c < 128 ? c >= '0' && c <= '9'
-                   : utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_ND;
-}
-
-static bool is_number(uint32_t c)
-{
-    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    return k >= UTF8PROC_CATEGORY_ND && k <= UTF8PROC_CATEGORY_NO;
-}
-
-bool char_is_alnum(uint32_t c)
-{
-    return char_is_letter(c) || is_number(c);
-}
-
-static bool all_are(JinjaRender *r, const JinjaString *s, bool (*is)(uint32_t c), JinjaValue *out)
-{
-    bool yes = s->size > 0;
-    uint32_t length;
-    for (size_t at = 0; yes && at < s->size; at += length)
-        yes = is(char_at(s, at, &length));
-    *out = value_bool(yes, ORIGIN_DATA);
-    return jinja_steps(r, s->size / 16);
-}
-
 static bool str_isdigit(JinjaRender *r, const JinjaValue *a, const JinjaArgs *rest, JinjaValue *out)
 {
     (void)rest;
-    return all_are(r, a[0].string, char_is_decimal, out);
+    return string_all(r, a[0].string, char_is_decimal, out);
 }
 
 static bool str_isnumeric(JinjaRender *r, const JinjaValue *a, const JinjaArgs *rest,
                           JinjaValue *out)
 {
     (void)rest;
-    return all_are(r, a[0].string, is_number, out);
+    return string_all(r, a[0].string, char_is_number, out);
 }
 
 static bool str_isalpha(JinjaRender *r, const JinjaValue *a, const JinjaArgs *rest, JinjaValue *out)
 {
     (void)rest;
-    return all_are(r, a[0].string, char_is_letter, out);
+    return string_all(r, a[0].string, char_is_letter, out);
 }
 
 static bool str_isalnum(JinjaRender *r, const JinjaValue *a, const JinjaArgs *rest, JinjaValue *out)
 {
     (void)rest;
-    return all_are(r, a[0].string, char_is_alnum, out);
+    return string_all(r, a[0].string, char_is_alnum, out);
 }
 
 static bool str_isspace(JinjaRender *r, const JinjaValue *a, const JinjaArgs *rest, JinjaValue *out)
 {
     (void)rest;
-    return all_are(r, a[0].string, is_space, out);
+    return string_all(r, a[0].string, is_space, out);
 }
 
 static bool str_isascii(JinjaRender *r, const JinjaValue *a, const JinjaArgs *rest, JinjaValue *out)
@@ -759,31 +674,16 @@ static bool str_isascii(JinjaRender *r, const JinjaValue *a, const JinjaArgs *re
     return jinja_steps(r, a[0].string->size / 16);
 }
 
-/* All its cased characters have that case, and there is one. */
-static bool has_case(JinjaRender *r, const JinjaString *s, bool upper, JinjaValue *out)
-{
-    bool yes = true, any = false;
-    uint32_t length;
-    for (size_t at = 0; yes && at < s->size; at += length) {
-        uint32_t c = char_at(s, at, &length);
-        bool is_upper = utf8proc_tolower((utf8proc_int32_t)c) != (utf8proc_int32_t)c;
-        any = any || is_cased(c);
-        yes = !is_cased(c) || is_upper == upper;
-    }
-    *out = value_bool(yes && any, ORIGIN_DATA);
-    return jinja_steps(r, s->size / 16);
-}
-
 static bool str_islower(JinjaRender *r, const JinjaValue *a, const JinjaArgs *rest, JinjaValue *out)
 {
     (void)rest;
-    return has_case(r, a[0].string, false, out);
+    return string_has_case(r, a[0].string, false, out);
 }
 
 static bool str_isupper(JinjaRender *r, const JinjaValue *a, const JinjaArgs *rest, JinjaValue *out)
 {
     (void)rest;
-    return has_case(r, a[0].string, true, out);
+    return string_has_case(r, a[0].string, true, out);
 }
 
 static bool str_format(JinjaRender *r, const JinjaValue *a, const JinjaArgs *rest, JinjaValue *out)

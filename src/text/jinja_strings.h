@@ -1,4 +1,4 @@
-/* jinja_strings.h: what jinja_strings.c and jinja_text_filters.c share; see jinja_model.h. */
+/* jinja_strings.h: what the files that work on strings share; see jinja_model.h. */
 #pragma once
 #include "text/jinja_model.h"
 
@@ -25,3 +25,9 @@ bool out_repeat(JinjaRender *r, JinjaOut *out, const char *bytes, size_t size,
 bool char_is_letter(uint32_t c);
 bool char_is_alnum(uint32_t c);
 bool char_is_decimal(uint32_t c);
+bool char_is_number(uint32_t c);
+/* *out: a boolean. string_all: it is not empty and all its characters are so. string_has_case: all
+ * its letters with cases have this one, and there is one. */
+bool string_all(JinjaRender *r, const JinjaString *s, bool (*is)(uint32_t c),
+                JinjaValue *out) MUST_CHECK;
+bool string_has_case(JinjaRender *r, const JinjaString *s, bool upper, JinjaValue *out) MUST_CHECK;

@@ -324,7 +324,7 @@ bool out_value(JinjaRender *r, JinjaOut *out, JinjaValue v)
 {
     switch (v.kind) {
     case J_UNDEFINED:
-        return v.lack != LACKS_SAFETY || value_defined(r, v);
+        return true;
     case J_NONE:
     case J_BOOL:
     case J_INT:
@@ -342,7 +342,7 @@ bool out_repr(JinjaRender *r, JinjaOut *out, JinjaValue v)
     if (v.kind == J_STRING)
         return repr_string(r, out, v.string);
     if (v.kind == J_UNDEFINED)
-        return value_defined(r, v);
+        return out_add(r, out, "Undefined", 9, 0);
     if (v.kind >= J_NONE && v.kind <= J_FLOAT)
         return out_plain(r, out, v);
     if (!jinja_enter(r))

@@ -53,10 +53,9 @@ bool value_defined(JinjaRender *r, JinjaValue v)
 
 bool value_truth(JinjaRender *r, JinjaValue v, bool *out)
 {
+    (void)r;
     switch (v.kind) {
     case J_UNDEFINED:
-        *out = false;
-        return v.lack != LACKS_SAFETY || value_defined(r, v);
     case J_NONE:
         *out = false;
         return true;
@@ -234,7 +233,7 @@ bool value_length(JinjaRender *r, JinjaValue v, size_t *out)
     switch (v.kind) {
     case J_UNDEFINED:
         *out = 0;
-        return v.lack != LACKS_SAFETY || value_defined(r, v);
+        return true;
     case J_STRING:
         *out = string_chars(v.string);
         return jinja_steps(r, v.string->size / 64);
@@ -277,7 +276,7 @@ bool value_items(JinjaRender *r, JinjaValue v, JinjaList *out)
     *out = (JinjaList){0};
     switch (v.kind) {
     case J_UNDEFINED:
-        return v.lack != LACKS_SAFETY || value_defined(r, v);
+        return true;
     case J_STRING:
         return characters(r, v.string, out);
     case J_ITER:
@@ -586,12 +585,12 @@ static bool own_member(JinjaValue v, const JinjaString *name, JinjaValue *out)
 bool value_member(JinjaRender *r, JinjaValue v, const JinjaString *name, JinjaValue *out)
 {
     bool found;
-    if (!value_defined(r, v) || !jinja_steps(r, 1))
-        return false;
     if (name->size > 1 && name->bytes[0] == '_' && name->bytes[1] == '_') {
         *out = value_undefined(name, LACKS_SAFETY);
         return true;
     }
+    if (!value_defined(r, v) || !jinja_steps(r, 1))
+        return false;
     if (own_member(v, name, out))
         return true;
     if (!find_method(r, v, name, out, &found) || found)
