@@ -1,6 +1,7 @@
-/* chat_encode.c: see chat_encode.h. The candidates are sorted by their bytes, so that those that
- * stand at a place are found by narrowing a range, byte by byte: a vocabulary with a thousand
- * reserved tokens costs no more than one with five. */
+/* chat_encode.c: see chat_encode.h. Added tokens that are plain text are cut out here too, among the
+ * markers, since the longest one that begins first wins, as in Hugging Face's. The candidates are
+ * sorted by their bytes, so that those that stand at a place are found by narrowing a range, byte by
+ * byte: a vocabulary with a thousand reserved tokens costs no more than one with five. */
 #include "text/chat_encode.h"
 
 #include "base/mem.h"
@@ -15,6 +16,7 @@ typedef struct {
     const char *bytes;
     size_t size;
     AddedToken added;
+    bool anywhere; /* text like any other: data may spell it too */
 } Marker;
 
 struct ChatMarkers {
@@ -53,10 +55,11 @@ bool chat_markers_new(ChatMarkers **out, const Tokenizer *tokenizer, const Jinja
     for (uint32_t i = 0; i < tokenizer->added_count; i++) {
         Marker marker = {.added = tokenizer->added[i]};
         marker.bytes = tokenizer_bytes(tokenizer, marker.added.id, &marker.size);
-        if (!marker.bytes || (!marker.added.special &&
-                              (!template || all_blank(marker.bytes, marker.size) ||
-                               !jinja_writes(template, marker.bytes, marker.size))))
-            continue;
+        bool written = marker.bytes && template && !all_blank(marker.bytes, marker.size) &&
+                       jinja_writes(template, marker.bytes, marker.size);
+        marker.anywhere = !marker.added.special && !written;
+        if (!marker.bytes || (marker.anywhere && marker.added.normalized))
+            continue; /* the latter is looked for in normalised text, by tokenizer_encode */
         m->first[(uint8_t)marker.bytes[0]] = true;
         all[m->count++] = marker;
     }
@@ -114,7 +117,8 @@ static size_t first_from(const ChatMarkers *m, size_t low, size_t high, size_t i
     return low;
 }
 
-/* The longest marker at `at` that ends by `most`; *forged: a longer one goes beyond it. */
+/* The longest token at `at` that may be there: a marker ends by `most`. *forged: one that is not
+ * special goes beyond it. */
 static const Marker *longest(const ChatMarkers *m, const char *text, size_t size, size_t at,
                              size_t most, bool *forged)
 {
@@ -127,7 +131,7 @@ static const Marker *longest(const ChatMarkers *m, const char *text, size_t size
         high = first_from(m, next, high, i, c + 1u);
         low = next;
         if (low < high && m->all[low].size == i + 1) {
-            if (at + i + 1 <= most)
+            if (m->all[low].anywhere || at + i + 1 <= most)
                 found = &m->all[low];
             else if (!m->all[low].added.special)
                 *forged = true;
@@ -201,11 +205,50 @@ static bool add_text(Encoding *e, size_t from, size_t to)
     return true;
 }
 
+/* White space as Rust has it, which Hugging Face's tokens take from their sides. */
+static bool is_blank(const char *text, size_t at, uint32_t *length)
+{
+    uint32_t c = utf8_next((const uint8_t *)text + at, length);
+    return is_space(c) && !(c >= 28 && c <= 31);
+}
+
 static size_t before_blanks(const char *text, size_t from, size_t to)
 {
-    while (to > from && strchr(" \t\n\r\v\f", text[to - 1]) && text[to - 1])
-        to--;
+    while (to > from) {
+        size_t at = to - 1;
+        uint32_t length;
+        while (at > from && ((uint8_t)text[at] & 0xc0) == 0x80)
+            at--;
+        if (!is_blank(text, at, &length))
+            break;
+        to = at;
+    }
     return to;
+}
+
+static size_t after_blanks(const char *text, size_t at, size_t size)
+{
+    uint32_t length;
+    while (at < size && is_blank(text, at, &length))
+        at += length;
+    return at;
+}
+
+/* A token that was found at `at`, behind text that begins at *from. The search goes on at its end,
+ * even where it takes the blanks that follow: a token of blanks is then found in them once more. */
+static bool add_marker(Encoding *e, const Marker *marker, size_t *from, size_t at)
+{
+    const char *text = e->text->text.data;
+    size_t end = at + marker->size, begin = at;
+    if (marker->added.lstrip && at > *from)
+        begin = before_blanks(text, *from, at);
+    if (!add_text(e, *from, begin))
+        return false;
+    tokens_add(e->ids, marker->added.id);
+    if (e->trained)
+        tokens_add(e->trained, is_trained(e, at));
+    *from = marker->added.rstrip ? after_blanks(text, end, e->text->text.size) : end;
+    return true;
 }
 
 static bool encode_all(Encoding *e)
@@ -214,29 +257,25 @@ static bool encode_all(Encoding *e)
     size_t size = e->text->text.size, from = 0, trusted = 0;
     for (size_t at = 0; at < size;) {
         bool forged;
+        uint32_t length;
         if (at >= trusted) {
             (void)run_at(&e->runs, at);
             trusted = trusted_end(e->runs, at);
         }
         const Marker *marker = longest(e->m, text, size, at, trusted, &forged);
-        if (marker && stands_alone(marker, text, size, at)) {
-            size_t end = at + marker->size;
-            if (!add_text(e, from, marker->added.lstrip ? before_blanks(text, from, at) : at))
+        if (marker) {
+            if (stands_alone(marker, text, size, at) && !add_marker(e, marker, &from, at))
                 return false;
-            tokens_add(e->ids, marker->added.id);
-            if (e->trained)
-                tokens_add(e->trained, is_trained(e, at));
-            while (marker->added.rstrip && end < size && text[end] && strchr(" \t\n\r\v\f", text[end]))
-                end++;
-            at = from = end;
+            at += marker->size;
             continue;
         }
-        uint32_t length;
         (void)utf8_next((const uint8_t *)text + at, &length);
-        if (forged && !add_text(e, from, at + length))
-            return false; /* cut in two, it is no token any more */
         at += length;
-        from = forged ? at : from;
+        if (forged && from < at) { /* cut in two, it is no token any more */
+            if (!add_text(e, from, at))
+                return false;
+            from = at;
+        }
     }
     return add_text(e, from, size);
 }

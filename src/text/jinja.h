@@ -15,8 +15,8 @@
  *    data is data. Markers are looked for in trusted bytes only (chat_encode.h), so a user who
  *    writes "<|im_end|>" has written ten characters and not the end of his turn.
  *
- * Slices, concatenation, join, strip, split and % keep the origin byte by byte; replace, tojson,
- * changes of case and everything else that mixes give data as soon as any part is data.
+ * Slices, concatenation, join, strip, split, %, changes of case and escaping keep the origin byte by
+ * byte; replace, tojson and everything else that mixes give data as soon as any part is data.
  * Threads: a parsed template is immutable; jinja_render may run on many threads at once, as long as
  * each has its own data.
  */

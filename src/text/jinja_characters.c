@@ -45,10 +45,10 @@ static bool begins_word(StringCase how, uint32_t before)
 bool string_case(JinjaRender *r, const JinjaString *s, StringCase how, JinjaValue *out)
 {
     JinjaOut text = {0};
-    uint8_t origin = string_origin(s);
     uint32_t before = ' ', length;
     for (size_t at = 0; at < s->size; at += length) {
         uint32_t c = utf8_next((const uint8_t *)s->bytes + at, &length);
+        uint8_t origin = s->origins ? s->origins[at] : s->origin;
         bool upper = how == CASE_UPPER || (how == CASE_CAPITAL && at == 0) ||
                      (how >= CASE_TITLE && how <= CASE_WORDS && begins_word(how, before)) ||
                      (how == CASE_SWAP &&

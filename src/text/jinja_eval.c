@@ -289,8 +289,8 @@ bool string_escape(JinjaRender *r, const JinjaString *s, JinjaValue *out)
     static const char signs[] = "&<>'\"";
     static const char *const texts[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
     JinjaOut text = {0};
-    uint8_t origin = string_origin(s);
     for (size_t i = 0; i < s->size; i++) {
+        uint8_t origin = s->origins ? s->origins[i] : s->origin;
         const char *found = s->bytes[i] ? strchr(signs, s->bytes[i]) : NULL;
         const char *as = found ? texts[found - signs] : s->bytes + i;
         if (!out_add(r, &text, as, found ? strlen(as) : 1, origin))

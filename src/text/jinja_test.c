@@ -160,7 +160,7 @@ static void every_byte_knows_its_origin(void **state)
         {"{{ s.replace('us', '<|end|>') }}", "[<|end|> er]"},
         {"{{ s | replace(' ', '<|end|>') }}", "[us<|end|>er]"},
         {"{{ 'abc' | upper }}{{ s | upper }}", "ABC[US ER]"},
-        {"{{ ('a' + s) | upper }}", "[AUS ER]"},
+        {"{{ ('a' + s) | upper }}", "A[US ER]"},
         {"{{ {'a': 1} | tojson }}", "{\"a\": 1}"},
         {"{{ {'a': s} | tojson }}", "[{\"a\": \"us er\"}]"},
         {"{{ ['a', 1] }}", "['a', 1]"},
@@ -183,6 +183,7 @@ static void every_byte_knows_its_origin(void **state)
         {"{{ d.k }}{{ d.items() | list }}", "[v[('k', 'v')]]"},
         {"{{ '{\"a\": [\"b\"]}' | from_json }}", "[{'a': ['b']}]"},
         {"{{ '<' | e }}{{ s | e }}", "&lt;[us er]"},
+        {"{{ '<' + (s | safe) }}{{ ('[A]' + s) + ('x' | safe) }}", "&lt;[us er][A][us er]x"},
     };
     Error err;
     auto_json json_t *data = json_pack(

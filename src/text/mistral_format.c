@@ -60,10 +60,11 @@ bool mistral_format_init(MistralFormat *out, const Tokenizer *tokenizer, Mistral
 {
     MistralFormat made = {.version = version, .tokenizer = tokenizer};
     for (size_t i = 0; i < MARK_COUNT; i++) {
-        bool thinks = i == MARK_THINK || i == MARK_THINK_END; /* models that do not, have none */
+        bool optional = i == MARK_PREFIX || i == MARK_SUFFIX || i == MARK_THINK ||
+                        i == MARK_THINK_END; /* of models that fill gaps, of models that think */
         made.marks[i] = -1;
         if (!tokenizer_special(tokenizer, mark_texts[i], &made.marks[i]) &&
-            i < (size_t)versions[version].needs && !thinks)
+            i < (size_t)versions[version].needs && !optional)
             return fail(err, ERR_INPUT, "the tokenizer has no special token '%s', which Mistral's "
                         "format %s needs", mark_texts[i], versions[version].name);
     }
