@@ -139,6 +139,7 @@ void model_free(Model *model)
     if (!model)
         return;
     weights_free(&model->weights);
+    chat_template_free(model->chat);
     tokenizer_free(model->tokenizer);
     mem_free(model);
 }

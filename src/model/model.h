@@ -144,12 +144,12 @@ typedef struct {
     ModelConfig config;
     Weights weights;
     Tokenizer *tokenizer;          /* NULL when the folder has none */
-    const ChatTemplate *chat;      /* NULL when unknown */
+    const ChatTemplate *chat;      /* NULL when the folder has none; its text is chat->jinja */
     char name[128];
     char note[240]; /* a sentence about what loading left out or changed; empty: nothing */
 } Model;
 
-/* A fresh model; takes the tokenizer over on success. */
+/* A fresh model; takes tokenizer and chat over on success. */
 bool model_new(Model **out, const Family *family, const ModelConfig *config, Tokenizer *tokenizer,
                const ChatTemplate *chat, const char *name, uint64_t seed, Error *err) MUST_CHECK;
 

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-enum { CONFIG_BYTES_MAX = 1 << 20, TOKENIZER_CONFIG_BYTES_MAX = 16 << 20 };
+enum { CONFIG_BYTES_MAX = 1 << 20 };
 
 /* ---- saving ---- */
 
@@ -79,23 +79,6 @@ static bool load_config(const char *folder, ConfigFile *out, char name[128], Err
     return model_check_config(&out->config, err);
 }
 
-/* The template is known by its text; a folder without one, or with a foreign one, has none. */
-static bool load_template(Model *model, const char *folder, Error *err)
-{
-    char path[1024];
-    if (!fs_join(path, sizeof path, folder, "tokenizer_config.json", err))
-        return false;
-    if (!fs_exists(path))
-        return true;
-    auto_json json_t *object = NULL;
-    if (!json_read(&object, path, TOKENIZER_CONFIG_BYTES_MAX, err))
-        return false;
-    const json_t *text = json_object_get(object, "chat_template");
-    if (json_is_string(text))
-        model->chat = chat_template_of_jinja(json_string_value(text));
-    return true;
-}
-
 static bool load_tokenizer(Model *model, const char *folder, Error *err)
 {
     char path[1024];
@@ -108,7 +91,7 @@ static bool load_tokenizer(Model *model, const char *folder, Error *err)
     if (tokenizer_vocab(model->tokenizer) > model->config.vocab)
         return fail(err, ERR_FORMAT, "tokenizer.json has %u tokens, the model only %u",
                     tokenizer_vocab(model->tokenizer), model->config.vocab);
-    return load_template(model, folder, err);
+    return chat_template_load(&model->chat, folder, model->tokenizer, err);
 }
 
 /* A configuration cannot ask for memory that its weights do not fill: refused by the files' size,

@@ -4,7 +4,10 @@
  * it is encoded as one, as a tokenizer does that finds the markers in the whole string. So the ids
  * are those of Hugging Face's apply_chat_template, for contents in which no marker is written.
  */
-#include "text/chat.h"
+#include "text/chat_jinja.h"
+
+#include "base/mem.h"
+#include "format/json.h"
 
 #include <string.h>
 
@@ -153,9 +156,9 @@ static bool render(Rendering *r, const ChatMessage *messages, size_t count,
     return true;
 }
 
-bool chat_render(const ChatTemplate *t, const Tokenizer *tokenizer, const ChatMessage *messages,
-                 size_t count, bool add_generation_prompt, Tokens *ids, Tokens *trained,
-                 Error *err)
+static bool render_built(const ChatTemplate *t, const Tokenizer *tokenizer,
+                         const ChatMessage *messages, size_t count, bool add_generation_prompt,
+                         Tokens *ids, Tokens *trained, Error *err)
 {
     Rendering r = {.tokenizer = tokenizer, .ids = ids, .trained = trained, .err = err};
     if (!check_roles(messages, count, add_generation_prompt, err) ||
@@ -177,4 +180,69 @@ bool chat_render(const ChatTemplate *t, const Tokenizer *tokenizer, const ChatMe
         }
     }
     return done;
+}
+
+bool chat_render(const ChatTemplate *t, const Tokenizer *tokenizer, const ChatMessage *messages,
+                 size_t count, bool add_generation_prompt, Tokens *ids, Tokens *trained,
+                 Error *err)
+{
+    auto_json json_t *list = NULL;
+    if (!t->foreign)
+        return render_built(t, tokenizer, messages, count, add_generation_prompt, ids, trained,
+                            err);
+    ChatRequest request = {.add_generation_prompt = add_generation_prompt};
+    if (!chat_messages_to_json(messages, count, &list, err))
+        return false;
+    request.messages = list;
+    return chat_jinja_render(t->foreign, &request, ids, trained, err);
+}
+
+/* ---- requests ---- */
+
+/* The small form of normal messages, borrowed from them. */
+static bool small_messages(const json_t *list, const bool *muted, ChatMessage *out, Error *err)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *message = json_array_get(list, i);
+        const json_t *content = json_object_get(message, "content");
+        const char *role = json_string_value(json_object_get(message, "role"));
+        ChatRole at = 0;
+        while (at < CHAT_ROLE_COUNT && strcmp(chat_role_names[at], role))
+            at++;
+        if (at == CHAT_ROLE_COUNT)
+            return fail(err, ERR_INPUT, "message %zu: the chat template has no role '%.40s'",
+                        i + 1, role);
+        if (!json_is_string(content) || json_object_get(message, "tool_calls"))
+            return fail(err, ERR_INPUT, "message %zu: the chat template takes text alone, and no "
+                        "calls of tools", i + 1);
+        out[i] = (ChatMessage){at, json_string_value(content), json_string_length(content),
+                               muted[i]};
+    }
+    return true;
+}
+
+static bool render_small(const ChatTemplate *t, const Tokenizer *tokenizer,
+                         const ChatRequest *request, Tokens *ids, Tokens *trained, Error *err)
+{
+    size_t count = json_array_size(request->messages);
+    auto_json json_t *list = NULL;
+    auto_free bool *muted = mem_alloc(count, sizeof *muted);
+    auto_free ChatMessage *messages = mem_alloc(count, sizeof *messages);
+    if (!muted || !messages)
+        return fail(err, ERR_MEMORY, "no memory for the messages");
+    if (json_array_size(request->tools) || json_array_size(request->documents))
+        return fail(err, ERR_INPUT, "the chat template '%s' takes no tools and no documents",
+                    t->name);
+    return chat_normal_messages(request->messages, false, &list, muted, err) &&
+           small_messages(list, muted, messages, err) &&
+           render_built(t, tokenizer, messages, count, request->add_generation_prompt, ids,
+                        trained, err);
+}
+
+bool chat_render_request(const ChatTemplate *t, const Tokenizer *tokenizer,
+                         const ChatRequest *request, Tokens *ids, Tokens *trained, Error *err)
+{
+    if (!t->foreign)
+        return render_small(t, tokenizer, request, ids, trained, err);
+    return chat_jinja_render(t->foreign, request, ids, trained, err);
 }

@@ -1,6 +1,6 @@
 /* chat_config.c: tokenizer_config.json, by which others render our chat template. */
 #include "format/json.h"
-#include "text/chat.h"
+#include "text/chat_jinja.h"
 
 #include <stdio.h>
 
@@ -33,18 +33,32 @@ static json_t *make_added(const Tokenizer *tokenizer)
     return NULL;
 }
 
+/* The template's text, or the list of both that a folder may carry. */
+static json_t *make_template(const ChatTemplate *t)
+{
+    if (!t->foreign || !t->foreign->tools_text)
+        return json_string(t->jinja);
+    return json_pack("[{s:s,s:s},{s:s,s:s}]", "name", "default", "template", t->jinja, "name",
+                     "tool_use", "template", t->foreign->tools_text);
+}
+
 bool chat_write_config(const ChatTemplate *t, const Tokenizer *tokenizer, uint32_t length_max,
                        const char *path, Error *err)
 {
     auto_json json_t *root = NULL;
     json_t *added = make_added(tokenizer);
     if (added)
-        root = json_pack("{s:o,s:s,s:b,s:s,s:I,s:s}", "added_tokens_decoder", added,
-                         "chat_template", t->jinja, "clean_up_tokenization_spaces", 0, "eos_token",
-                         t->end_marker, "model_max_length", (json_int_t)length_max,
+        root = json_pack("{s:o,s:o,s:b,s:s,s:I,s:s}", "added_tokens_decoder", added,
+                         "chat_template", make_template(t), "clean_up_tokenization_spaces", 0,
+                         "eos_token", t->end_marker, "model_max_length", (json_int_t)length_max,
                          "tokenizer_class", "PreTrainedTokenizerFast");
     bool good = root;
-    for (size_t i = 0; i < sizeof roles / sizeof roles[0] && good; i++) {
+    if (t->foreign && good) { /* it has its own names for them */
+        if (!t->end_marker[0])
+            json_object_del(root, "eos_token");
+        good = json_object_update(root, t->foreign->tokens) == 0;
+    }
+    for (size_t i = 0; i < sizeof roles / sizeof roles[0] && good && !t->foreign; i++) {
         int32_t id;
         if (tokenizer_special(tokenizer, roles[i].token, &id))
             good = json_object_set_new(root, roles[i].key, json_string(roles[i].token)) == 0;
