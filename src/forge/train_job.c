@@ -32,7 +32,7 @@ static bool load_base(TrainJob *job, Error *err)
     if (!model_load(&job->model, r->base, err))
         return false;
     if (!job->model->tokenizer)
-        return fail(err, ERR_NOT_FOUND, "'%s' has no tokenizer.json: it cannot be trained",
+        return fail(err, ERR_NOT_FOUND, "'%s' has no tokenizer: it cannot be trained",
                     r->base);
     snprintf(job->model->name, sizeof job->model->name, "%s", r->name);
     job->family = job->model->family;

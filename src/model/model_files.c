@@ -81,16 +81,11 @@ static bool load_config(const char *folder, ConfigFile *out, char name[128], Err
 
 static bool load_tokenizer(Model *model, const char *folder, Error *err)
 {
-    char path[1024];
-    if (!fs_join(path, sizeof path, folder, "tokenizer.json", err))
-        return false;
-    if (!fs_exists(path))
-        return true;
-    if (!tokenizer_load(&model->tokenizer, path, err))
-        return false;
+    if (!tokenizer_open(&model->tokenizer, folder, err))
+        return err->code == ERR_NOT_FOUND; /* a model without text */
     if (tokenizer_vocab(model->tokenizer) > model->config.vocab)
-        return fail(err, ERR_FORMAT, "tokenizer.json has %u tokens, the model only %u",
-                    tokenizer_vocab(model->tokenizer), model->config.vocab);
+        return fail(err, ERR_FORMAT, "%s: the model has only %u tokens",
+                    tokenizer_source(model->tokenizer), model->config.vocab);
     return chat_template_load(&model->chat, folder, model->tokenizer, err);
 }
 

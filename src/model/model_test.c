@@ -200,7 +200,7 @@ static void wrong_files_are_named(void **state)
     assert_true(tokenizer_vocab(large) > 300);
     assert_ok(tokenizer_save(large, in_folder("files", "tokenizer.json"), &err));
     tokenizer_free(large);
-    assert_fails(model_load(&model, in_folder("files", ""), &err), ERR_FORMAT, "the model only 300");
+    assert_fails(model_load(&model, in_folder("files", ""), &err), ERR_FORMAT, "the model has only 300");
 }
 
 /* A folder saved over while call n fails holds whole files and loads, as old or new. */

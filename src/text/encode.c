@@ -323,6 +323,20 @@ bool tokenizer_encode(const Tokenizer *t, const char *text, size_t size, Tokens 
     return tokens_settle(out, keep, err);
 }
 
+bool tokenizer_encode_prompt(const Tokenizer *t, const char *text, size_t size, Tokens *out,
+                             Error *err)
+{
+    size_t keep = out->count, before_count, after_count;
+    const int32_t *before, *after;
+    tokenizer_frame(t, &before, &before_count, &after, &after_count);
+    for (size_t i = 0; i < before_count; i++)
+        tokens_add(out, before[i]);
+    if (tokens_settle(out, keep, err) && tokenizer_encode(t, text, size, out, err))
+        return true;
+    out->count = keep;
+    return false;
+}
+
 /* ---- many documents ---- */
 
 enum { PART_BYTES = 1 << 18, PARTS_MAX = 1 << 22 };

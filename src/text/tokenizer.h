@@ -99,6 +99,10 @@ void tokens_done(Tokens *tokens);
  * text; a pattern of a file that is not GPT-2's has a limit of steps for each piece. */
 bool tokenizer_encode(const Tokenizer *tokenizer, const char *text, size_t size, Tokens *out,
                       Error *err) MUST_CHECK;
+/* The same for a text that a model is to go on with: behind the ids that the file wants before a text
+ * (tokenizer_frame). */
+bool tokenizer_encode_prompt(const Tokenizer *tokenizer, const char *text, size_t size, Tokens *out,
+                             Error *err) MUST_CHECK;
 /* Encodes documents side by side: appends the ids of all, in order, and sets offsets[0..count]:
  * document i is out->ids[offsets[i]..offsets[i + 1]). each(user, i, &text, &size) gives document i
  * and is called from any thread. pool NULL: the calling thread alone. The result does not depend on
