@@ -41,6 +41,7 @@ const TidyAllowance tidy_allowances[] = {
     {"test", "src/format/suggest.c", NULL, "recipe_test.c: the suggestions of unknown keys"},
     {"test", "src/model/*", NULL, "tests/golden_test.c: logits, gradients, folders in and out"},
     {"test", "src/infer/stepper.c", NULL, "tests/golden_test.c: logits whole, in pieces, greedy"},
+    {"test", "src/tensor/block_*", NULL, "block_test.c and tests/block_golden_test.c: every codec"},
     {"test", "src/tensor/op*", NULL, "tests/ops_test.c walks the table"},
     {"test", "src/tensor/rewrite_*", NULL, "grad_test.c and tests/golden_test.c"},
     {"test", "src/text/nfc.c", NULL, "tokenizer_golden_test.c: Unicode's own conformance file"},

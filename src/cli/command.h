@@ -23,6 +23,7 @@ bool command_train(int argc, char **argv, Error *err);
 bool command_model(int argc, char **argv, Error *err);
 bool command_verify(int argc, char **argv, Error *err);
 bool command_generate(int argc, char **argv, Error *err);
+bool command_quantise(int argc, char **argv, Error *err);
 bool command_quickstart(int argc, char **argv, Error *err);
 bool command_up(int argc, char **argv, Error *err);
 bool command_key(int argc, char **argv, Error *err);

@@ -42,6 +42,21 @@ const Command commands[] = {
      "       bastide model export FOLDER OUT.gguf [--type f32|f16|bf16|q8_0]\n\n"
      "example: bastide model show bastide-workspace/models/catalogue\n",
      command_model, false},
+    {"quantise", "store a model in fewer bits, and prove what that cost",
+     "usage: bastide quantise MODEL OUT.gguf [--type TYPE | --fit SIZE] [--calibrate TEXT]\n"
+     "                        [--prove TEXT] [--json]\n"
+     "       bastide quantise MODEL --dry-run [--fit SIZE] [--calibrate TEXT] [--prove TEXT]\n\n"
+     "--type TYPE       of the matrices: q4_k (the default), q5_k, q6_k, q8_0, ...\n"
+     "--fit SIZE        the mixture of types with the least error in a file of SIZE (2GiB, 700MB)\n"
+     "--calibrate TEXT  a file of text: what the model does with it says which weights matter\n"
+     "--prove TEXT      other text: perplexity and divergence from the original, with intervals\n"
+     "--dry-run         write nothing, list size (and proof) of every type\n"
+     "--imatrix FILE    a calibration of llama.cpp's form; --save-imatrix FILE writes one\n"
+     "--calibrate-tokens N, --prove-tokens N   of the texts to read (8192, 16384)\n"
+     "--threads N       0: all\n"
+     "See docs/quantisation.md.\n\n"
+     "example: bastide quantise models/catalogue catalogue.gguf --type q4_k --calibrate some.txt\n",
+     command_quantise, false},
     {"verify", "check a signed model, file by file",
      "usage: bastide verify FOLDER [--key SIGN.PUB] [--json]\n\n"
      "example: bastide verify bastide-workspace/models/catalogue\n",

@@ -1,15 +1,16 @@
-/* gguf_export.c: see gguf_export.h. Keys and tensors first, then the data, a row at a time. */
+/* gguf_export.c: see gguf_export.h. Keys and tensors first, then the data, some rows at a time. */
 #include "quant/gguf_export.h"
 
 #include "base/mem.h"
 #include "format/gguf.h"
 #include "quant/gguf_vocab.h"
+#include "tensor/block.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define F16_MOST 65504.0f
+enum { BAND_ROWS = 64 };
 
 const GgufExportType gguf_export_types[] = {
     {"f32", GGML_F32, 0}, {"f16", GGML_F16, 1}, {"bf16", GGML_BF16, 32}, {"q8_0", GGML_Q8_0, 7},
@@ -49,8 +50,9 @@ static const struct {
 typedef struct {
     const ParamInfo *param;
     char name[64];
-    uint32_t type;
-    uint32_t head_width; /* rows are to be reordered within heads of so many; 0: not */
+    DType type;
+    const float *importance; /* [columns]; NULL: all alike */
+    uint32_t head_width;     /* rows are to be reordered within heads of so many; 0: not */
 } Tensor;
 
 static bool is_part(const char *name, const char *part)
@@ -59,25 +61,30 @@ static bool is_part(const char *name, const char *part)
     return strncmp(name, part, size) == 0 && strcmp(name + size, ".weight") == 0;
 }
 
-static bool name_tensor(Tensor *t, uint32_t head_width, Error *err)
+bool gguf_export_name(const char *ours, char theirs[64])
 {
     unsigned layer;
     int inner = 0;
-    const char *name = t->param->name;
-    sscanf(name, "model.layers.%u.%n", &layer, &inner);
+    sscanf(ours, "model.layers.%u.%n", &layer, &inner);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if ((i < OUTER_NAMES) == (inner != 0) || !is_part(name + inner, names[i].ours))
+        if ((i < OUTER_NAMES) == (inner != 0) || !is_part(ours + inner, names[i].ours))
             continue;
-        const char *theirs = names[i].theirs;
         if (inner)
-            snprintf(t->name, sizeof t->name, "blk.%u.%s.weight", layer, theirs);
+            snprintf(theirs, 64, "blk.%u.%s.weight", layer, names[i].theirs);
         else
-            snprintf(t->name, sizeof t->name, "%s.weight", theirs);
-        if (strcmp(theirs, "attn_q") == 0 || strcmp(theirs, "attn_k") == 0)
-            t->head_width = head_width;
+            snprintf(theirs, 64, "%s.weight", names[i].theirs);
         return true;
     }
-    return fail(err, ERR_INTERNAL, "gguf: no name is known for tensor '%s'", name);
+    return false;
+}
+
+static bool name_tensor(Tensor *t, uint32_t head_width, Error *err)
+{
+    if (!gguf_export_name(t->param->name, t->name))
+        return fail(err, ERR_INTERNAL, "gguf: no name is known for tensor '%s'", t->param->name);
+    if (strstr(t->name, ".attn_q.") || strstr(t->name, ".attn_k."))
+        t->head_width = head_width;
+    return true;
 }
 
 /* ---- data ---- */
@@ -97,51 +104,57 @@ static uint32_t source_row(uint32_t row, uint32_t head_width)
     return head * head_width + in_head % 2 * (head_width / 2) + in_head / 2;
 }
 
-/* count values at x in the type's form at out, which holds a row of f32. */
-static void convert(uint32_t type, const float *x, uint32_t count, void *out)
-{
-    uint16_t *half = out;
-    if (type == GGML_Q8_0)
-        dtype_quantise_q8_0(x, out, count);
-    else if (type == GGML_F32)
-        memcpy(out, x, count * sizeof *x);
-    for (uint32_t i = 0; type == GGML_F16 && i < count; i++)
-        half[i] = dtype_f16_of_f32(x[i]);
-    for (uint32_t i = 0; type == GGML_BF16 && i < count; i++)
-        half[i] = dtype_bf16_of_f32(x[i]);
-}
-
 /* What the type cannot hold would come back as infinity: say so instead. */
 static bool check_row(const Tensor *t, const float *x, uint32_t count, Error *err)
 {
-    float most = t->type == GGML_F16 ? F16_MOST : t->type == GGML_Q8_0 ? 127 * F16_MOST : INFINITY;
-    for (uint32_t i = 0; i < count; i++) {
-        if (!isfinite(x[i]))
-            return fail(err, ERR_INPUT, "tensor '%s' holds a value that is not a number",
-                        t->param->name);
-        if (fabsf(x[i]) > most)
-            return fail(err, ERR_INPUT, "tensor '%s' holds %g, which %s cannot: export as bf16 or "
-                                        "f32",
-                        t->param->name, (double)x[i], ggml_type_info[t->type].name);
-    }
-    return true;
+    uint64_t bad = block_misfit(t->type, x, count);
+    if (bad == count)
+        return true;
+    if (!isfinite(x[bad]))
+        return fail(err, ERR_INPUT, "tensor '%s' holds a value that is not a number",
+                    t->param->name);
+    return fail(err, ERR_INPUT, "tensor '%s' holds %g, which %s cannot: export as bf16 or f32",
+                t->param->name, (double)x[bad], ggml_type_info[block_codecs[t->type].ggml].name);
 }
 
-static bool write_tensor(GgufWriter *w, const Model *model, const Tensor *t, void *row,
-                         Error *err)
+/* Rows of the file [first, first + count), quantised side by side. */
+typedef struct {
+    const Model *model;
+    const Tensor *tensor;
+    uint32_t first, width;
+    uint8_t *out;
+    uint64_t row_bytes;
+} Band;
+
+static const float *file_row(const Band *b, uint32_t row)
+{
+    return b->model->weights.slab + b->tensor->param->offset +
+           (uint64_t)source_row(row, b->tensor->head_width) * b->width;
+}
+
+static void put_row(void *ctx, uint32_t task, uint32_t worker)
+{
+    const Band *b = ctx;
+    (void)worker;
+    block_quantise(b->tensor->type, file_row(b, b->first + task), b->tensor->importance,
+                   b->out + task * b->row_bytes, b->width);
+}
+
+static bool write_tensor(GgufWriter *w, Pool *pool, const Model *model, const Tensor *t,
+                         uint8_t *out, Error *err)
 {
     const Shape *shape = &t->param->shape;
     uint32_t rows = shape->rank == 2 ? shape->dim[0] : 1, width = shape->dim[shape->rank - 1];
-    uint64_t bytes, ggml_shape[1] = {width};
-    if (!gguf_tensor_bytes(t->type, 1, ggml_shape, &bytes))
-        return fail(err, ERR_INTERNAL, "gguf: '%s' has rows that are not whole blocks", t->name);
-    for (uint32_t r = 0; r < rows; r++) {
-        const float *x = model->weights.slab + t->param->offset +
-                         (uint64_t)source_row(r, t->head_width) * width;
-        if (!check_row(t, x, width, err))
-            return false;
-        convert(t->type, x, width, row);
-        if (!gguf_add_data(w, row, bytes, err))
+    Band band = {.model = model, .tensor = t, .width = width, .out = out,
+                 .row_bytes = dtype_bytes(t->type, width)};
+    for (; band.first < rows; band.first += BAND_ROWS) {
+        uint32_t count = rows - band.first < BAND_ROWS ? rows - band.first : BAND_ROWS;
+        for (uint32_t r = 0; r < count; r++) {
+            if (!check_row(t, file_row(&band, band.first + r), width, err))
+                return false;
+        }
+        pool_for(pool, count, put_row, &band);
+        if (!gguf_add_data(w, out, count * band.row_bytes, err))
             return false;
     }
     return true;
@@ -149,23 +162,31 @@ static bool write_tensor(GgufWriter *w, const Model *model, const Tensor *t, voi
 
 /* ---- the file ---- */
 
-static uint32_t tensor_type(const ParamInfo *param, const GgufExportType *type)
+/* One type for all matrices, f16 where rows are not whole blocks. */
+static DType choose_uniform(void *user, const ParamInfo *param, const float **importance)
 {
-    if (param->shape.rank == 1)
-        return GGML_F32;
-    uint32_t block = ggml_type_info[type->ggml].block;
-    return param->shape.dim[1] % block ? GGML_F16 : type->ggml;
+    DType type = DT_F32;
+    const GgufExportType *row = user;
+    *importance = NULL;
+    block_of_ggml(row->ggml, &type);
+    return param->shape.dim[1] % dtype_info[type].block_elems ? DT_F16 : type;
 }
 
-static void add_shape(GgufWriter *w, const Model *model, const GgufExportType *type)
+static bool has_blocks(const Tensor *tensors, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (dtype_info[tensors[i].type].block_elems > 1)
+            return true;
+    }
+    return false;
+}
+
+static void add_shape(GgufWriter *w, const Model *model)
 {
     const ModelConfig *c = &model->config;
     uint32_t context = c->window && c->window < c->context ? c->window : c->context;
     gguf_add_text(w, "general.architecture", "llama");
     gguf_add_text(w, "general.name", model->name);
-    gguf_add_u32(w, "general.file_type", type->file_type);
-    if (type->ggml == GGML_Q8_0)
-        gguf_add_u32(w, "general.quantization_version", 2);
     gguf_add_u32(w, "llama.vocab_size", c->vocab);
     gguf_add_u32(w, "llama.context_length", context);
     gguf_add_u32(w, "llama.embedding_length", c->width);
@@ -181,7 +202,7 @@ static void add_shape(GgufWriter *w, const Model *model, const GgufExportType *t
 }
 
 /* Fills tensors[count] and tells the writer; *widest: values of the longest row. */
-static bool add_tensors(GgufWriter *w, const Model *model, const GgufExportType *type,
+static bool add_tensors(GgufWriter *w, const Model *model, const GgufMixture *mixture,
                         Tensor *tensors, uint32_t *widest, Error *err)
 {
     const Weights *weights = &model->weights;
@@ -194,14 +215,18 @@ static bool add_tensors(GgufWriter *w, const Model *model, const GgufExportType 
         uint64_t reversed[2];
         for (uint32_t d = 0; d < shape->rank; d++)
             reversed[d] = shape->dim[shape->rank - 1 - d];
-        t->type = tensor_type(t->param, type);
-        gguf_add_tensor(w, t->name, t->type, shape->rank, reversed);
+        t->type = DT_F32;
+        if (shape->rank == 2)
+            t->type = mixture->choose(mixture->user, t->param, &t->importance);
+        if (reversed[0] % dtype_info[t->type].block_elems)
+            return fail(err, ERR_INTERNAL, "gguf: '%s' has rows that are not whole blocks", t->name);
+        gguf_add_tensor(w, t->name, block_codecs[t->type].ggml, shape->rank, reversed);
         *widest = reversed[0] > *widest ? (uint32_t)reversed[0] : *widest;
     }
     return true;
 }
 
-static bool write_file(GgufWriter *w, const Model *model, const GgufExportType *type,
+static bool write_file(GgufWriter *w, Pool *pool, const Model *model, const GgufMixture *mixture,
                        const char *path, Error *err)
 {
     const Weights *weights = &model->weights;
@@ -209,27 +234,44 @@ static bool write_file(GgufWriter *w, const Model *model, const GgufExportType *
     uint32_t widest = 0;
     if (!tensors)
         return fail(err, ERR_MEMORY, "no memory to export %u tensors", weights->count);
-    add_shape(w, model, type);
-    if (!gguf_vocab_add(w, model, err) || !add_tensors(w, model, type, tensors, &widest, err))
+    add_shape(w, model);
+    gguf_add_u32(w, "general.file_type", mixture->file_type);
+    if (!gguf_vocab_add(w, model, err) || !add_tensors(w, model, mixture, tensors, &widest, err))
         return false;
-    auto_free float *row = mem_alloc(widest, sizeof *row); /* no type is wider than f32 */
-    if (!row)
-        return fail(err, ERR_MEMORY, "no memory for a row of %u values", widest);
+    if (has_blocks(tensors, weights->count))
+        gguf_add_u32(w, "general.quantization_version", 2);
+    auto_free uint8_t *rows = mem_alloc((size_t)widest * BAND_ROWS, sizeof(float));
+    if (!rows)
+        return fail(err, ERR_MEMORY, "no memory for rows of %u values", widest);
     if (!gguf_begin(w, path, err))
         return false;
     for (uint32_t i = 0; i < weights->count; i++) {
-        if (!write_tensor(w, model, &tensors[i], row, err))
+        if (!write_tensor(w, pool, model, &tensors[i], rows, err))
             return false;
     }
     return gguf_commit(w, err);
 }
 
-bool gguf_export(const Model *model, const GgufExportType *type, const char *path, Error *err)
+bool gguf_export_mixture(const Model *model, const GgufMixture *mixture, const char *path,
+                         Error *err)
 {
     GgufWriter *w;
-    if (!gguf_writer_new(&w, err))
+    Pool *pool;
+    if (!pool_new(&pool, mixture->threads, err))
         return false;
-    bool ok = write_file(w, model, type, path, err);
-    gguf_writer_free(w);
+    bool ok = gguf_writer_new(&w, err);
+    if (ok) {
+        ok = write_file(w, pool, model, mixture, path, err);
+        gguf_writer_free(w);
+    }
+    pool_free(pool);
     return ok;
+}
+
+bool gguf_export(const Model *model, const GgufExportType *type, const char *path, Error *err)
+{
+    GgufExportType row = *type;
+    GgufMixture mixture = {.file_type = type->file_type, .user = &row, .choose = choose_uniform,
+                           .threads = 1};
+    return gguf_export_mixture(model, &mixture, path, err);
 }

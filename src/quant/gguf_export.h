@@ -32,5 +32,20 @@ const GgufExportType *gguf_export_type_named(const char *name); /* NULL: unknown
 bool gguf_export(const Model *model, const GgufExportType *type, const char *path,
                  Error *err) MUST_CHECK;
 
+/* A type for each matrix by itself. choose fills the type in which `param` is stored, a type of
+ * tensor/block.h whose blocks divide its rows, and how much each of its columns matters (NULL: all
+ * alike; it must live until the export ends). Vectors are not asked for: they stay f32. */
+typedef struct {
+    uint32_t file_type; /* general.file_type */
+    void *user;
+    DType (*choose)(void *user, const ParamInfo *param, const float **importance);
+    uint32_t threads;   /* 0: all */
+} GgufMixture;
+bool gguf_export_mixture(const Model *model, const GgufMixture *mixture, const char *path,
+                         Error *err) MUST_CHECK;
+
+/* "blk.3.attn_q.weight" for "model.layers.3.self_attn.q_proj.weight"; false: no name is known. */
+bool gguf_export_name(const char *ours, char theirs[64]);
+
 /* The row of the file's Q or K in which row `row` of the folder's stands; head_width even. */
 uint32_t gguf_export_row(uint32_t row, uint32_t head_width);
