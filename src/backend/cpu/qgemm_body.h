@@ -1,0 +1,360 @@
+/* qgemm_body.h: the passes of an instruction set's row of qgemm's table, over its own primitives.
+ * Included once by each qgemm_<set>.c, which defines before it:
+ *
+ *   QGEMM_LANES     int32 in a vector; QGEMM_PASS: most rows of a pass
+ *   Bytes, Ints, Floats     vectors of 4 LANES bytes, LANES int32, LANES f32
+ *   bytes_load/and/or/left/right/store       shifts may carry into a neighbour: masked after
+ *   ints_zero/splat/add/mul/of_bytes/of_signed_bytes/float
+ *   ints_pairs(sum, u8 pairs, two int16)     sum + pair[0] two[0] + pair[1] two[1], a pair a lane
+ *   floats_zero/splat/mul/fma/fms/of_halves/store
+ *   dot(start, w, q, quads, bits)   LANES columns: *start + sum over quads of w q, w below 1 << bits,
+ *                   or of (w - 128) q when bits == 8, where *start is -128 times the sum of q
+ *   magnitude32(x)  largest bits of |x[32]|
+ *   round32(q, x, by)       q[32] = x by, to the nearest whole number, ties to even
+ *
+ * Weights are loaded and taken apart once for all rows of a pass. Loops over rows have constant
+ * bounds, so that a row's sums stay in registers.
+ */
+#pragma once
+#include "backend/cpu/qgemm_kernel.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    VECTORS = QGEMM_COLUMNS / QGEMM_LANES,
+    WIDTH = 4 * QGEMM_LANES,       /* bytes of a line that a vector takes */
+    AHEAD = 64 * QGEMM_LINE,       /* prefetch distance: what memory's latency asks for */
+};
+
+/* ---- A ---- */
+
+#define LEAST 0x1p-119f /* of a block; below, 127 / x is not finite */
+
+/* From the largest bits of a block: what to multiply by before rounding; *scale: of the block. */
+INLINE float block_inverse(uint32_t most, float *scale)
+{
+    float top;
+    memcpy(&top, &most, sizeof top);
+    if (top >= LEAST && most < 0x7f800000) {
+        *scale = top / 127;
+        return 127 / top;
+    }
+    *scale = most < 0x7f800000 ? 0 : NAN;
+    return 0;
+}
+
+INLINE int32_t sum_of(const int8_t *q, uint32_t count)
+{
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < count; i++)
+        sum += q[i];
+    return sum;
+}
+
+/* 32 numbers that have their inverse. Zero times what is infinite is not a number: left out. */
+INLINE void round_part(int8_t *q, const float *x, float inverse)
+{
+    if (inverse > 0)
+        round32(q, x, inverse);
+    else
+        memset(q, 0, 32);
+}
+
+INLINE void quantise_small(const QgemmForm *form, const QgemmStrip *strip, uint32_t row,
+                           const float *x, uint32_t k)
+{
+    size_t step = (size_t)strip->height * QGEMM_LINE;
+    int32_t *offset = (int32_t *)(void *)strip->offset + row, zero = form->zero;
+    float *scale = strip->scale + row;
+    for (uint32_t b = 0; b < k / 32; b++) {
+        int8_t *q = strip->q + b / 2 * step + row * QGEMM_LINE + b % 2 * 32;
+        float inverse = block_inverse(magnitude32(x + b * 32), &scale[b * strip->height]);
+        round_part(q, x + b * 32, inverse);
+        offset[b * strip->height] = -zero * sum_of(q, 32);
+    }
+}
+
+INLINE void quantise_large(const QgemmForm *form, const QgemmStrip *strip, uint32_t row,
+                           const float *x, uint32_t k)
+{
+    size_t step = (size_t)strip->height * QGEMM_LINE;
+    int8_t *q = strip->q + row * QGEMM_LINE;
+    for (uint32_t b = 0; b < k / 256; b++, x += 256, q += 4 * step) {
+        uint32_t most = 0;
+        for (uint32_t i = 0; i < 256; i += 32) {
+            uint32_t bits = magnitude32(x + i);
+            most = bits > most ? bits : most;
+        }
+        size_t at = (size_t)b * strip->height + row;
+        float inverse = block_inverse(most, &strip->scale[at]);
+        int32_t *offset = (int32_t *)(void *)(strip->offset + at * QGEMM_OFFSETS);
+        int16_t *sum = (int16_t *)(void *)offset;
+        for (uint32_t part = 0; part < QGEMM_PARTS; part++) {
+            int8_t *to = q + part / 2 * step + part % 2 * 32;
+            round_part(to, x + part * 32, inverse);
+            int32_t first = sum_of(to, 16), last = sum_of(to + 16, 16);
+            if (form->zero) {
+                offset[2 * part] = -form->zero * first;
+                offset[2 * part + 1] = -form->zero * last;
+            } else {
+                sum[part] = (int16_t)(first + last);
+            }
+        }
+    }
+}
+
+static void quantise(const QgemmForm *form, const QgemmStrip *strip, uint32_t row, const float *x,
+                     uint32_t k)
+{
+    if (form->block == 32)
+        quantise_small(form, strip, row, x, k);
+    else
+        quantise_large(form, strip, row, x, k);
+}
+
+/* ---- weights ---- */
+
+/* The quads of 32 k, of the columns that `lines` begins with. */
+INLINE void load_part(QgemmKind kind, const uint8_t *lines, Bytes w[QGEMM_QUADS])
+{
+    if (kind == QGEMM_Q8_0) {
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < QGEMM_QUADS; i++)
+            w[i] = bytes_load(lines + i * QGEMM_LINE);
+        return;
+    }
+    const uint8_t *nibbles = lines + (kind == QGEMM_Q5_K ? QGEMM_LINE : 0);
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < 4; i++) {
+        Bytes both = bytes_load(nibbles + i * QGEMM_LINE);
+        w[i] = bytes_and(both, 15);
+        w[i + 4] = bytes_and(bytes_right(both, 4), 15);
+    }
+    if (kind == QGEMM_Q5_K) {
+        Bytes high = bytes_load(lines);
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < QGEMM_QUADS; i++) {
+            Bytes bit = i < 4 ? bytes_left(high, 4 - i) : bytes_right(high, i - 4);
+            w[i] = bytes_or(w[i], bytes_and(bit, 16));
+        }
+    }
+    if (kind == QGEMM_Q6_K) {
+#pragma GCC unroll 2
+        for (uint32_t half = 0; half < 2; half++) {
+            Bytes high = bytes_load(lines + (4 + half) * QGEMM_LINE);
+#pragma GCC unroll 4
+            for (uint32_t i = 0; i < 4; i++) {
+                Bytes pair = i < 2 ? bytes_left(high, 4 - 2 * i) : bytes_right(high, 2 * i - 4);
+                w[4 * half + i] = bytes_or(w[4 * half + i], bytes_and(pair, 0x30));
+            }
+        }
+    }
+}
+
+/* The 6-bit scales and minima of a group: scale[part][16], min[part / 2][16][2]. */
+INLINE void load_sixes(const uint8_t *group, uint8_t scale[128], uint8_t min[128])
+{
+    const uint8_t *low = group + QGEMM_SCALES_AT, *pairs = group + QGEMM_PAIRS_AT;
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < 64; i += WIDTH) {
+        Bytes high = bytes_load(pairs + i), first = bytes_load(low + i);
+        Bytes last = bytes_load(low + 64 + i);
+        bytes_store(scale + i, bytes_or(bytes_and(first, 15), bytes_and(bytes_left(high, 4), 0x30)));
+        bytes_store(min + i, bytes_or(bytes_and(bytes_right(first, 4), 15),
+                                      bytes_and(bytes_left(high, 2), 0x30)));
+        bytes_store(scale + 64 + i, bytes_or(bytes_and(last, 15), bytes_and(high, 0x30)));
+        bytes_store(min + 64 + i, bytes_or(bytes_and(bytes_right(last, 4), 15),
+                                           bytes_and(bytes_right(high, 2), 0x30)));
+    }
+}
+
+INLINE void prefetch_lines(const uint8_t *at, uint32_t bytes)
+{
+#pragma GCC unroll 9
+    for (uint32_t i = 0; i < bytes; i += QGEMM_LINE)
+        __builtin_prefetch(at + AHEAD + i);
+}
+
+/* ---- blocks of 32 ---- */
+
+INLINE void pass_small(QgemmKind kind, uint32_t rows, uint32_t k, const QgemmStrip *strip,
+                       const uint8_t *panel, float *chain)
+{
+    const uint32_t group_bytes = kind == QGEMM_Q8_0 ? 17 * QGEMM_LINE : 9 * QGEMM_LINE;
+    const uint32_t part_bytes = kind == QGEMM_Q8_0 ? 8 * QGEMM_LINE : 4 * QGEMM_LINE;
+    const uint32_t bits = kind == QGEMM_Q8_0 ? 8 : 4;
+    const int32_t *offset = (const int32_t *)(const void *)strip->offset;
+    const float *scale = strip->scale;
+    const int8_t *q = strip->q;
+    Floats acc[QGEMM_PASS][VECTORS];
+#pragma GCC unroll 8
+    for (uint32_t i = 0; i < rows; i++)
+        for (uint32_t v = 0; v < VECTORS; v++)
+            acc[i][v] = floats_zero();
+    for (uint32_t b = 0; b < k / 32; b++) {
+        const uint8_t *lines = panel + QGEMM_LINE + b % 2 * part_bytes;
+        const uint8_t *halves = panel + b % 2 * 32;
+        prefetch_lines(lines, part_bytes + b % 2 * QGEMM_LINE);
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < VECTORS; v++) {
+            Bytes w[QGEMM_QUADS];
+            load_part(kind, lines + v * WIDTH, w);
+            Floats d = floats_of_halves(halves + v * 2 * QGEMM_LANES);
+#pragma GCC unroll 8
+            for (uint32_t i = 0; i < rows; i++) {
+                Ints s = dot(offset + i, w, q + i * QGEMM_LINE + b % 2 * 32, QGEMM_QUADS, bits);
+                acc[i][v] = floats_fma(floats_mul(ints_float(s), d), floats_splat(scale + i),
+                                       acc[i][v]);
+            }
+        }
+        offset += strip->height;
+        scale += strip->height;
+        q += b % 2 * strip->height * QGEMM_LINE;
+        panel += b % 2 * group_bytes;
+    }
+#pragma GCC unroll 8
+    for (uint32_t i = 0; i < rows; i++)
+        for (uint32_t v = 0; v < VECTORS; v++)
+            floats_store(chain + i * QGEMM_COLUMNS + v * QGEMM_LANES, acc[i][v]);
+}
+
+/* ---- blocks of 256 ---- */
+
+/* Adds 32 k of the rows to their whole sums; scales: of this part (of q6_k: of its two parts). */
+INLINE void add_part(QgemmKind kind, uint32_t rows, const Bytes w[QGEMM_QUADS], const int8_t *q,
+                     const int32_t *offset, const uint8_t *scales, Ints sum[QGEMM_PASS])
+{
+    const uint32_t bits = kind == QGEMM_Q4_K ? 4 : kind == QGEMM_Q5_K ? 5 : 6;
+    static const int32_t none = 0;
+    if (kind == QGEMM_Q6_K) {
+        Ints first = ints_of_signed_bytes(scales);
+        Ints last = ints_of_signed_bytes(scales + QGEMM_COLUMNS);
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < rows; i++) {
+            const int32_t *start = offset + i * (QGEMM_OFFSETS / 4);
+            Ints one = dot(start, w, q + i * QGEMM_LINE, 4, bits);
+            Ints two = dot(start + 1, w + 4, q + i * QGEMM_LINE + 16, 4, bits);
+            sum[i] = ints_add(sum[i], ints_add(ints_mul(one, first), ints_mul(two, last)));
+        }
+        return;
+    }
+    Ints scale = ints_of_bytes(scales);
+#pragma GCC unroll 8
+    for (uint32_t i = 0; i < rows; i++) {
+        Ints part = dot(&none, w, q + i * QGEMM_LINE, QGEMM_QUADS, bits);
+        sum[i] = ints_add(sum[i], ints_mul(part, scale));
+    }
+}
+
+/* Adds a block of one row and LANES columns to the chain. */
+INLINE Floats end_block(QgemmKind kind, Ints sum, const int32_t *offset, const uint8_t *min, Floats d,
+                        Floats e, const float *scale, Floats chain)
+{
+    Floats term;
+    if (kind == QGEMM_Q6_K) {
+        term = floats_mul(ints_float(sum), d);
+    } else {
+        Ints t = ints_zero();
+#pragma GCC unroll 4
+        for (uint32_t p = 0; p < QGEMM_PARTS / 2; p++)
+            t = ints_pairs(t, min + p * 2 * QGEMM_COLUMNS, offset + p);
+        term = floats_fms(ints_float(sum), d, floats_mul(ints_float(t), e));
+    }
+    return floats_fma(term, floats_splat(scale), chain);
+}
+
+INLINE void pass_large(QgemmKind kind, uint32_t rows, uint32_t k, const QgemmStrip *strip,
+                       const uint8_t *panel, float *chain)
+{
+    const QgemmForm *form = &qgemm_forms[kind];
+    const uint32_t quads_at = kind == QGEMM_Q6_K ? QGEMM_SIX_QUADS_AT : QGEMM_K_QUADS_AT;
+    const uint32_t part_bytes =
+        QGEMM_LINE * (kind == QGEMM_Q4_K ? 4 : kind == QGEMM_Q5_K ? 5 : 6);
+    const uint32_t scales_step = QGEMM_COLUMNS * (kind == QGEMM_Q6_K ? 2 : 1);
+    const size_t step = (size_t)strip->height * QGEMM_LINE;
+    const int32_t *offset = (const int32_t *)(const void *)strip->offset;
+    const float *scale = strip->scale;
+    const int8_t *q = strip->q;
+    Floats acc[QGEMM_PASS][VECTORS];
+#pragma GCC unroll 8
+    for (uint32_t i = 0; i < rows; i++)
+        for (uint32_t v = 0; v < VECTORS; v++)
+            acc[i][v] = floats_zero();
+    for (uint32_t b = 0; b < k / 256; b++, panel += form->group_bytes, q += 4 * step) {
+        uint8_t sixes[128], min[128];
+        const uint8_t *scales = kind == QGEMM_Q6_K ? panel + QGEMM_SCALES_AT : sixes;
+        prefetch_lines(panel, quads_at);
+        if (kind != QGEMM_Q6_K)
+            load_sixes(panel, sixes, min);
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < VECTORS; v++) {
+            Ints sum[QGEMM_PASS];
+#pragma GCC unroll 8
+            for (uint32_t i = 0; i < rows; i++)
+                sum[i] = ints_zero();
+            for (uint32_t part = 0; part < QGEMM_PARTS; part++) {
+                Bytes w[QGEMM_QUADS];
+                const uint8_t *lines = panel + quads_at + part * part_bytes;
+                if (v == 0)
+                    prefetch_lines(lines, part_bytes);
+                load_part(kind, lines + v * WIDTH, w);
+                add_part(kind, rows, w, q + part / 2 * step + part % 2 * 32, offset + 2 * part,
+                         scales + part * scales_step + v * QGEMM_LANES, sum);
+            }
+            Floats d = floats_of_halves(panel + v * 2 * QGEMM_LANES);
+            Floats e = floats_of_halves(panel + 32 + v * 2 * QGEMM_LANES);
+#pragma GCC unroll 8
+            for (uint32_t i = 0; i < rows; i++)
+                acc[i][v] = end_block(kind, sum[i], offset + i * (QGEMM_OFFSETS / 4),
+                                      min + v * 2 * QGEMM_LANES, d, e, scale + i, acc[i][v]);
+        }
+        offset += strip->height * (QGEMM_OFFSETS / 4);
+        scale += strip->height;
+    }
+#pragma GCC unroll 8
+    for (uint32_t i = 0; i < rows; i++)
+        for (uint32_t v = 0; v < VECTORS; v++)
+            floats_store(chain + i * QGEMM_COLUMNS + v * QGEMM_LANES, acc[i][v]);
+}
+
+/* ---- the number of rows and the kind become constants ---- */
+
+INLINE void pass_either(QgemmKind kind, uint32_t rows, uint32_t k, const QgemmStrip *strip,
+                        const uint8_t *panel, float *chain)
+{
+    if (kind == QGEMM_Q8_0 || kind == QGEMM_Q4_0)
+        pass_small(kind, rows, k, strip, panel, chain);
+    else
+        pass_large(kind, rows, k, strip, panel, chain);
+}
+
+INLINE void pass_rows(QgemmKind kind, uint32_t rows, uint32_t k, const QgemmStrip *strip,
+                      const uint8_t *panel, float *chain)
+{
+    switch (rows) {
+    case 1: pass_either(kind, 1, k, strip, panel, chain); break;
+    case 2: pass_either(kind, 2, k, strip, panel, chain); break;
+    case 3: pass_either(kind, 3, k, strip, panel, chain); break;
+#if QGEMM_PASS == 8
+    case 4: pass_either(kind, 4, k, strip, panel, chain); break;
+    case 5: pass_either(kind, 5, k, strip, panel, chain); break;
+    case 6: pass_either(kind, 6, k, strip, panel, chain); break;
+    case 7: pass_either(kind, 7, k, strip, panel, chain); break;
+#endif
+    default: pass_either(kind, QGEMM_PASS, k, strip, panel, chain); break;
+    }
+}
+
+#define PASS(name, kind)                                                                           \
+    static void name(uint32_t rows, uint32_t k, const QgemmStrip *strip, const uint8_t *panel,     \
+                     float *chain)                                                                 \
+    {                                                                                              \
+        pass_rows(kind, rows, k, strip, panel, chain);                                             \
+    }
+PASS(pass_q8_0, QGEMM_Q8_0)
+PASS(pass_q4_0, QGEMM_Q4_0)
+PASS(pass_q4_k, QGEMM_Q4_K)
+PASS(pass_q5_k, QGEMM_Q5_K)
+PASS(pass_q6_k, QGEMM_Q6_K)
+#define PASSES {pass_q8_0, pass_q4_0, pass_q4_k, pass_q5_k, pass_q6_k}
