@@ -26,6 +26,7 @@ enum {
 
 static const QgemmIsa *const isas[] = {
 #if defined(__x86_64__)
+    &qgemm_isa_amx,
     &qgemm_isa_avx512,
     &qgemm_isa_avxvnni,
     &qgemm_isa_avx2,
@@ -129,7 +130,7 @@ size_t qgemm_scratch_bytes(uint32_t threads, uint32_t m_max, uint32_t k_max)
 /* ---- one call ---- */
 
 typedef struct {
-    const QgemmIsa *isa;
+    const QgemmIsa *isa, *few; /* for tiles, and for all else */
     const QgemmForm *form;
     QgemmKind kind;
     bool accumulate, tiles;
@@ -163,7 +164,7 @@ static void quantise_task(void *ctx, uint32_t task, uint32_t worker)
     QgemmStrip strip = strip_at(call, task);
     uint32_t rows = strip_rows(call, task);
     for (uint32_t i = 0; i < rows; i++)
-        call->isa->quantise(call->form, &strip, i,
+        call->few->quantise(call->form, &strip, i,
                             call->a + ((size_t)task * call->height + i) * call->lda, call->k);
     /* A tile takes the whole height; what it makes of these rows is not stored. */
     for (uint32_t b = 0; b < call->k / call->form->block; b++) {
@@ -195,11 +196,11 @@ static void run_piece(const Call *call, uint32_t index, uint32_t panel, const ui
         merge(call, first, rows, panel, chain);
         return;
     }
-    uint32_t some = parts(rows, parts(rows, call->isa->rows)); /* evenly split */
+    uint32_t some = parts(rows, parts(rows, call->few->rows)); /* evenly split */
     for (uint32_t i = 0; i < rows; i += some) {
         QgemmStrip rest = qgemm_strip_from(call->form, &strip, i);
         uint32_t now = min_u32(some, rows - i);
-        call->isa->pass[call->kind](now, call->k, &rest, weights, chain);
+        call->few->pass[call->kind](now, call->k, &rest, weights, chain);
         merge(call, first + i, now, panel, chain);
     }
 }
@@ -213,7 +214,7 @@ static void product_task(void *ctx, uint32_t task, uint32_t worker)
     uint32_t strip_end = min_u32(strip + call->task_strips, call->strips);
     uint8_t *codes = call->codes + worker * worker_bytes(call->k);
     if (call->tiles) {
-        call->isa->enter(call->height);
+        call->isa->enter(call->kind, call->height);
         for (uint32_t i = from; i < to && call->codes_bytes; i++)
             call->isa->unpack[call->kind](call->packed + i * call->panel_bytes, call->k,
                                           codes + (i - from) * call->codes_bytes);
@@ -274,6 +275,7 @@ void qgemm(Pool *pool, void *scratch, DType type, bool accumulate, uint32_t m, u
                      .accumulate = accumulate, .m = min_u32(ROWS_ONCE, m - row), .n = n, .k = k,
                      .a = a + row * lda, .packed = packed, .c = c + row * ldc, .lda = lda,
                      .ldc = ldc, .panel_bytes = qgemm_panel_bytes(form, k), .scratch = scratch};
+        call.few = call.isa->few ? call.isa->few : call.isa;
         call.codes = call.scratch + strips_bytes_max(call.m, k);
         run_rows(pool, &call);
     }

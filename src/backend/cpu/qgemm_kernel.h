@@ -79,6 +79,7 @@ typedef struct QgemmIsa {
     const char *name;
     bool (*supported)(void);
     uint32_t rows;      /* of a pass at most */
+    const struct QgemmIsa *few; /* the set that quantises and makes passes; NULL: this one */
 
     /* One row of K values into row i of a strip. */
     void (*quantise)(const QgemmForm *form, const QgemmStrip *strip, uint32_t row, const float *x,
@@ -93,7 +94,7 @@ typedef struct QgemmIsa {
      * each 32 k. enter and leave go around the tiles of a task; all strips have this height. */
     uint32_t tile_rows;
     uint16_t codes_bytes[QGEMM_KINDS];
-    void (*enter)(uint32_t height);
+    void (*enter)(QgemmKind kind, uint32_t height);
     void (*leave)(void);
     void (*unpack[QGEMM_KINDS])(const uint8_t *panel, uint32_t k, uint8_t *codes);
     void (*tile[QGEMM_KINDS])(uint32_t k, const QgemmStrip *strip, const uint8_t *panel,
