@@ -7,10 +7,11 @@
  *   ints_zero/splat/add/mul/of_bytes/of_signed_bytes/float
  *   ints_pairs(sum, u8 pairs, two int16)     sum + pair[0] two[0] + pair[1] two[1], a pair a lane
  *   floats_zero/splat/mul/fma/fms/of_halves/store
- *   dot(start, w, q, quads, bits)   LANES columns: *start + sum over quads of w q, w below 1 << bits,
- *                   or of (w - 128) q when bits == 8, where *start is -128 times the sum of q
+ *   dots(sum, rows, w, q, quads, bits)      to the sum of each row, of LANES columns, adds that over
+ *                   quads of w q, w below 1 << bits; rows of q are a line apart. With
+ *                   QGEMM_SIGNED_EIGHTS it takes w - 128 when bits == 8, else sums begin at the offset
  *   magnitude32(x)  largest bits of |x[32]|
- *   round32(q, x, by)       q[32] = x by, to the nearest whole number, ties to even
+ *   round32(q, x, by, sum)  q[32] = x by, to the nearest whole number, ties to even; sum of each 16
  *
  * Weights are loaded and taken apart once for all rows of a pass. Loops over rows have constant
  * bounds, so that a row's sums stay in registers.
@@ -27,6 +28,12 @@ enum {
 
 /* ---- A ---- */
 
+#ifdef QGEMM_SIGNED_EIGHTS
+enum { SIGNED_EIGHTS = true };
+#else
+enum { SIGNED_EIGHTS = false };
+#endif
+
 #define LEAST 0x1p-119f /* of a block; below, 127 / x is not finite */
 
 /* From the largest bits of a block: what to multiply by before rounding; *scale: of the block. */
@@ -42,21 +49,15 @@ INLINE float block_inverse(uint32_t most, float *scale)
     return 0;
 }
 
-INLINE int32_t sum_of(const int8_t *q, uint32_t count)
-{
-    int32_t sum = 0;
-    for (uint32_t i = 0; i < count; i++)
-        sum += q[i];
-    return sum;
-}
-
 /* 32 numbers that have their inverse. Zero times what is infinite is not a number: left out. */
-INLINE void round_part(int8_t *q, const float *x, float inverse)
+INLINE void round_part(int8_t *q, const float *x, float inverse, int32_t sum[2])
 {
-    if (inverse > 0)
-        round32(q, x, inverse);
-    else
-        memset(q, 0, 32);
+    if (inverse > 0) {
+        round32(q, x, inverse, sum);
+        return;
+    }
+    memset(q, 0, 32);
+    sum[0] = sum[1] = 0;
 }
 
 INLINE void quantise_small(const QgemmForm *form, const QgemmStrip *strip, uint32_t row,
@@ -68,8 +69,9 @@ INLINE void quantise_small(const QgemmForm *form, const QgemmStrip *strip, uint3
     for (uint32_t b = 0; b < k / 32; b++) {
         int8_t *q = strip->q + b / 2 * step + row * QGEMM_LINE + b % 2 * 32;
         float inverse = block_inverse(magnitude32(x + b * 32), &scale[b * strip->height]);
-        round_part(q, x + b * 32, inverse);
-        offset[b * strip->height] = -zero * sum_of(q, 32);
+        int32_t sum[2];
+        round_part(q, x + b * 32, inverse, sum);
+        offset[b * strip->height] = -zero * (sum[0] + sum[1]);
     }
 }
 
@@ -90,13 +92,13 @@ INLINE void quantise_large(const QgemmForm *form, const QgemmStrip *strip, uint3
         int16_t *sum = (int16_t *)(void *)offset;
         for (uint32_t part = 0; part < QGEMM_PARTS; part++) {
             int8_t *to = q + part / 2 * step + part % 2 * 32;
-            round_part(to, x + part * 32, inverse);
-            int32_t first = sum_of(to, 16), last = sum_of(to + 16, 16);
+            int32_t sums[2];
+            round_part(to, x + part * 32, inverse, sums);
             if (form->zero) {
-                offset[2 * part] = -form->zero * first;
-                offset[2 * part + 1] = -form->zero * last;
+                offset[2 * part] = -form->zero * sums[0];
+                offset[2 * part + 1] = -form->zero * sums[1];
             } else {
-                sum[part] = (int16_t)(first + last);
+                sum[part] = (int16_t)(sums[0] + sums[1]);
             }
         }
     }
@@ -120,47 +122,71 @@ INLINE void prefetch_lines(const uint8_t *at, uint32_t bytes)
         __builtin_prefetch(at + AHEAD + i);
 }
 
+INLINE void clear_chains(uint32_t rows, Floats acc[QGEMM_PASS][VECTORS])
+{
+#pragma GCC unroll 8
+    for (uint32_t i = 0; i < rows; i++)
+        for (uint32_t v = 0; v < VECTORS; v++)
+            acc[i][v] = floats_zero();
+}
+
+INLINE void store_chains(uint32_t rows, Floats acc[QGEMM_PASS][VECTORS], float *chain)
+{
+#pragma GCC unroll 8
+    for (uint32_t i = 0; i < rows; i++)
+        for (uint32_t v = 0; v < VECTORS; v++)
+            floats_store(chain + i * QGEMM_COLUMNS + v * QGEMM_LANES, acc[i][v]);
+}
+
 /* ---- blocks of 32 ---- */
+
+/* One block of some rows, the first or second of its group. */
+INLINE void block_small(QgemmKind kind, uint32_t rows, uint32_t half, const uint8_t *group,
+                        const int8_t *q, const int32_t *offset, const float *scale,
+                        Floats acc[QGEMM_PASS][VECTORS])
+{
+    const uint32_t part_bytes = kind == QGEMM_Q8_0 ? 8 * QGEMM_LINE : 4 * QGEMM_LINE;
+    const uint32_t bits = kind == QGEMM_Q8_0 ? 8 : 4;
+    const uint8_t *lines = group + QGEMM_LINE + half * part_bytes;
+    prefetch_lines(lines, half ? part_bytes + QGEMM_LINE : part_bytes);
+#pragma GCC unroll 4
+    for (uint32_t v = 0; v < VECTORS; v++) {
+        Bytes w[QGEMM_QUADS];
+        Ints sum[QGEMM_PASS];
+        load_part(kind, lines + v * WIDTH, w);
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < rows; i++)
+            sum[i] = SIGNED_EIGHTS && bits == 8 ? ints_zero() : ints_splat(offset + i);
+        dots(sum, rows, w, q + half * 32, QGEMM_QUADS, bits);
+        Floats d = floats_of_halves(group + half * 32 + v * 2 * QGEMM_LANES);
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < rows; i++)
+            acc[i][v] = floats_fma(floats_mul(ints_float(sum[i]), d), floats_splat(scale + i),
+                                   acc[i][v]);
+    }
+}
 
 INLINE void pass_small(QgemmKind kind, uint32_t rows, uint32_t k, const QgemmStrip *strip,
                        const uint8_t *panel, float *chain)
 {
     const uint32_t group_bytes = kind == QGEMM_Q8_0 ? 17 * QGEMM_LINE : 9 * QGEMM_LINE;
-    const uint32_t part_bytes = kind == QGEMM_Q8_0 ? 8 * QGEMM_LINE : 4 * QGEMM_LINE;
-    const uint32_t bits = kind == QGEMM_Q8_0 ? 8 : 4;
+    const uint32_t height = strip->height;
     const int32_t *offset = (const int32_t *)(const void *)strip->offset;
     const float *scale = strip->scale;
     const int8_t *q = strip->q;
     Floats acc[QGEMM_PASS][VECTORS];
-#pragma GCC unroll 8
-    for (uint32_t i = 0; i < rows; i++)
-        for (uint32_t v = 0; v < VECTORS; v++)
-            acc[i][v] = floats_zero();
-    for (uint32_t b = 0; b < k / 32; b++) {
-        const uint8_t *lines = panel + QGEMM_LINE + b % 2 * part_bytes;
-        const uint8_t *halves = panel + b % 2 * 32;
-        prefetch_lines(lines, part_bytes + b % 2 * QGEMM_LINE);
-#pragma GCC unroll 4
-        for (uint32_t v = 0; v < VECTORS; v++) {
-            Bytes w[QGEMM_QUADS];
-            load_part(kind, lines + v * WIDTH, w);
-            Floats d = floats_of_halves(halves + v * 2 * QGEMM_LANES);
-#pragma GCC unroll 8
-            for (uint32_t i = 0; i < rows; i++) {
-                Ints s = dot(offset + i, w, q + i * QGEMM_LINE + b % 2 * 32, QGEMM_QUADS, bits);
-                acc[i][v] = floats_fma(floats_mul(ints_float(s), d), floats_splat(scale + i),
-                                       acc[i][v]);
-            }
-        }
-        offset += strip->height;
-        scale += strip->height;
-        q += b % 2 * strip->height * QGEMM_LINE;
-        panel += b % 2 * group_bytes;
+    clear_chains(rows, acc);
+    for (uint32_t b = 0; b < k / 64; b++) {
+        block_small(kind, rows, 0, panel, q, offset, scale, acc);
+        block_small(kind, rows, 1, panel, q, offset + height, scale + height, acc);
+        offset += 2 * height;
+        scale += 2 * height;
+        q += height * QGEMM_LINE;
+        panel += group_bytes;
     }
-#pragma GCC unroll 8
-    for (uint32_t i = 0; i < rows; i++)
-        for (uint32_t v = 0; v < VECTORS; v++)
-            floats_store(chain + i * QGEMM_COLUMNS + v * QGEMM_LANES, acc[i][v]);
+    if (k % 64)
+        block_small(kind, rows, 0, panel, q, offset, scale, acc);
+    store_chains(rows, acc, chain);
 }
 
 /* ---- blocks of 256 ---- */
@@ -170,24 +196,20 @@ INLINE void add_part(QgemmKind kind, uint32_t rows, const Bytes w[QGEMM_QUADS], 
                      const int32_t *offset, const uint8_t *scales, Ints sum[QGEMM_PASS])
 {
     const uint32_t bits = kind == QGEMM_Q4_K ? 4 : kind == QGEMM_Q5_K ? 5 : 6;
-    static const int32_t none = 0;
-    if (kind == QGEMM_Q6_K) {
-        Ints first = ints_of_signed_bytes(scales);
-        Ints last = ints_of_signed_bytes(scales + QGEMM_COLUMNS);
+    const uint32_t runs = kind == QGEMM_Q6_K ? 2 : 1, quads = QGEMM_QUADS / runs;
+#pragma GCC unroll 2
+    for (uint32_t run = 0; run < runs; run++) {
+        const uint8_t *at = scales + run * QGEMM_COLUMNS;
+        Ints part[QGEMM_PASS];
 #pragma GCC unroll 8
-        for (uint32_t i = 0; i < rows; i++) {
-            const int32_t *start = offset + i * (QGEMM_OFFSETS / 4);
-            Ints one = dot(start, w, q + i * QGEMM_LINE, 4, bits);
-            Ints two = dot(start + 1, w + 4, q + i * QGEMM_LINE + 16, 4, bits);
-            sum[i] = ints_add(sum[i], ints_add(ints_mul(one, first), ints_mul(two, last)));
-        }
-        return;
-    }
-    Ints scale = ints_of_bytes(scales);
+        for (uint32_t i = 0; i < rows; i++)
+            part[i] = kind == QGEMM_Q6_K ? ints_splat(offset + i * (QGEMM_OFFSETS / 4) + run)
+                                         : ints_zero();
+        dots(part, rows, w + run * quads, q + run * 4 * quads, quads, bits);
+        Ints scale = kind == QGEMM_Q6_K ? ints_of_signed_bytes(at) : ints_of_bytes(at);
 #pragma GCC unroll 8
-    for (uint32_t i = 0; i < rows; i++) {
-        Ints part = dot(&none, w, q + i * QGEMM_LINE, QGEMM_QUADS, bits);
-        sum[i] = ints_add(sum[i], ints_mul(part, scale));
+        for (uint32_t i = 0; i < rows; i++)
+            sum[i] = ints_add(sum[i], ints_mul(part[i], scale));
     }
 }
 
@@ -221,10 +243,7 @@ INLINE void pass_large(QgemmKind kind, uint32_t rows, uint32_t k, const QgemmStr
     const float *scale = strip->scale;
     const int8_t *q = strip->q;
     Floats acc[QGEMM_PASS][VECTORS];
-#pragma GCC unroll 8
-    for (uint32_t i = 0; i < rows; i++)
-        for (uint32_t v = 0; v < VECTORS; v++)
-            acc[i][v] = floats_zero();
+    clear_chains(rows, acc);
     for (uint32_t b = 0; b < k / 256; b++, panel += form->group_bytes, q += 4 * step) {
         uint8_t sixes[128], min[128];
         const uint8_t *scales = kind == QGEMM_Q6_K ? panel + QGEMM_SCALES_AT : sixes;
@@ -256,10 +275,7 @@ INLINE void pass_large(QgemmKind kind, uint32_t rows, uint32_t k, const QgemmStr
         offset += strip->height * (QGEMM_OFFSETS / 4);
         scale += strip->height;
     }
-#pragma GCC unroll 8
-    for (uint32_t i = 0; i < rows; i++)
-        for (uint32_t v = 0; v < VECTORS; v++)
-            floats_store(chain + i * QGEMM_COLUMNS + v * QGEMM_LANES, acc[i][v]);
+    store_chains(rows, acc, chain);
 }
 
 /* ---- the number of rows and the kind become constants ---- */

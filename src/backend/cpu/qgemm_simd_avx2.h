@@ -67,36 +67,43 @@ INLINE Bytes quad_at(const int8_t *q)
 }
 
 #ifdef __AVXVNNI__
-INLINE Ints dot(const int32_t *start, const Bytes *w, const int8_t *q, uint32_t quads, uint32_t bits)
+INLINE void dots(Ints *sum, uint32_t rows, const Bytes *w, const int8_t *q, uint32_t quads,
+                 uint32_t bits)
 {
     (void)bits;
-    Ints sum = ints_splat(start);
 #pragma GCC unroll 8
     for (uint32_t i = 0; i < quads; i++)
-        sum = _mm256_dpbusd_avx_epi32(sum, w[i], quad_at(q + 4 * i));
-    return sum;
+#pragma GCC unroll 4
+        for (uint32_t row = 0; row < rows; row++)
+            sum[row] = _mm256_dpbusd_avx_epi32(sum[row], w[i], quad_at(q + row * 64 + 4 * i));
 }
 #else
-INLINE Ints dot(const int32_t *start, const Bytes *w, const int8_t *q, uint32_t quads, uint32_t bits)
+#define QGEMM_SIGNED_EIGHTS /* dots of 8 bits takes 128 off itself */
+
+INLINE Ints products(Bytes w, Bytes quad, uint32_t bits)
+{
+    if (bits < 8)
+        return _mm256_maddubs_epi16(w, quad);
+    Bytes weight = _mm256_xor_si256(w, _mm256_set1_epi8((char)0x80));
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_sign_epi8(quad, weight));
+}
+
+INLINE void dots(Ints *sum, uint32_t rows, const Bytes *w, const int8_t *q, uint32_t quads,
+                 uint32_t bits)
 {
     const uint32_t run = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;
     const Ints ones = _mm256_set1_epi16(1);
-    Ints sum = bits == 8 ? ints_zero() : ints_splat(start), pairs = ints_zero();
+#pragma GCC unroll 4
+    for (uint32_t row = 0; row < rows; row++) {
+        Ints pairs = ints_zero();
 #pragma GCC unroll 8
-    for (uint32_t i = 0; i < quads; i++) {
-        Ints products;
-        if (bits == 8) {
-            Bytes weight = _mm256_xor_si256(w[i], _mm256_set1_epi8((char)0x80));
-            products = _mm256_maddubs_epi16(_mm256_abs_epi8(weight),
-                                            _mm256_sign_epi8(quad_at(q + 4 * i), weight));
-        } else {
-            products = _mm256_maddubs_epi16(w[i], quad_at(q + 4 * i));
+        for (uint32_t i = 0; i < quads; i++) {
+            Ints now = products(w[i], quad_at(q + row * 64 + 4 * i), bits);
+            pairs = i % run ? _mm256_add_epi16(pairs, now) : now;
+            if (i % run == run - 1 || i + 1 == quads)
+                sum[row] = ints_add(sum[row], _mm256_madd_epi16(pairs, ones));
         }
-        pairs = i % run ? _mm256_add_epi16(pairs, products) : products;
-        if (i % run == run - 1 || i + 1 == quads)
-            sum = ints_add(sum, _mm256_madd_epi16(pairs, ones));
     }
-    return sum;
 }
 #endif
 
@@ -119,12 +126,22 @@ INLINE __m256i whole8(const float *x, __m256 by)
                                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-INLINE void round32(int8_t *q, const float *x, float by)
+INLINE int32_t sum_of_both(__m256i x, __m256i y)
+{
+    x = _mm256_add_epi32(x, y);
+    __m128i half = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1)));
+}
+
+INLINE void round32(int8_t *q, const float *x, float by, int32_t sum[2])
 {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     __m256 factor = _mm256_set1_ps(by);
-    __m256i first = _mm256_packs_epi32(whole8(x, factor), whole8(x + 8, factor));
-    __m256i last = _mm256_packs_epi32(whole8(x + 16, factor), whole8(x + 24, factor));
-    __m256i all = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, last), order);
-    _mm256_storeu_si256((__m256i *)(void *)q, all);
+    __m256i a = whole8(x, factor), b = whole8(x + 8, factor);
+    __m256i c = whole8(x + 16, factor), d = whole8(x + 24, factor);
+    sum[0] = sum_of_both(a, b);
+    sum[1] = sum_of_both(c, d);
+    __m256i all = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    _mm256_storeu_si256((__m256i *)(void *)q, _mm256_permutevar8x32_epi32(all, order));
 }

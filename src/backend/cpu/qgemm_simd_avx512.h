@@ -51,17 +51,20 @@ INLINE Floats floats_fms(Floats x, Floats y, Floats z) { return _mm512_fmsub_ps(
 INLINE Floats floats_of_halves(const uint8_t *x) { return _mm512_cvtph_ps(load32(x)); }
 INLINE void floats_store(float *to, Floats x) { _mm512_storeu_ps(to, x); }
 
-INLINE Ints dot(const int32_t *start, const Bytes *w, const int8_t *q, uint32_t quads, uint32_t bits)
+/* Row by row of a quad, so that the chains of as many rows hide each other's latency. */
+INLINE void dots(Ints *sum, uint32_t rows, const Bytes *w, const int8_t *q, uint32_t quads,
+                 uint32_t bits)
 {
     (void)bits;
-    Ints sum = ints_splat(start);
 #pragma GCC unroll 8
     for (uint32_t i = 0; i < quads; i++) {
-        int32_t quad;
-        __builtin_memcpy(&quad, q + 4 * i, sizeof quad);
-        sum = _mm512_dpbusd_epi32(sum, w[i], _mm512_set1_epi32(quad));
+#pragma GCC unroll 8
+        for (uint32_t row = 0; row < rows; row++) {
+            int32_t quad;
+            __builtin_memcpy(&quad, q + row * 64 + 4 * i, sizeof quad);
+            sum[row] = _mm512_dpbusd_epi32(sum[row], w[i], _mm512_set1_epi32(quad));
+        }
     }
-    return sum;
 }
 
 INLINE uint32_t magnitude32(const float *x)
@@ -72,13 +75,14 @@ INLINE uint32_t magnitude32(const float *x)
         _mm512_max_epi32(_mm512_and_si512(low, mask), _mm512_and_si512(high, mask)));
 }
 
-INLINE void round32(int8_t *q, const float *x, float by)
+INLINE void round32(int8_t *q, const float *x, float by, int32_t sum[2])
 {
     __m512 factor = _mm512_set1_ps(by);
 #pragma GCC unroll 2
     for (uint32_t i = 0; i < 32; i += 16) {
         __m512i whole = _mm512_cvt_roundps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), factor),
                                                  _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        sum[i / 16] = _mm512_reduce_add_epi32(whole);
         _mm_storeu_si128((__m128i *)(void *)(q + i), _mm512_cvtepi32_epi8(whole));
     }
 }
