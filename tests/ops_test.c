@@ -1,9 +1,11 @@
 /* ops_test.c: every op of the table, by enumeration: the cpu backend against the reference in
  * double, equal bits for every thread count, and every gradient against finite differences. */
+#include "backend/cpu/qgemm.h"
 #include "backend/plan.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/test.h"
+#include "tensor/block.h"
 
 #include <math.h>
 
@@ -56,8 +58,15 @@ static void fill_leaf(const Instance *in, ValueId id, uint64_t seed, void *host)
         return;
     }
     RngKey key = rng_key(seed, graph_name(in->g, id));
+    bool blocks = dtype_info[value->dtype].block_elems > 1;
+    float *values = blocks ? mem_alloc(count, sizeof *values) : host;
     for (uint64_t i = 0; i < count; i++)
-        ((float *)host)[i] = (float)rng_normal(key, i);
+        values[i] = (float)rng_normal(key, i);
+    if (blocks) {
+        block_quantise(value->dtype, values, NULL, host, count);
+        mem_free(values);
+        return;
+    }
     if (strcmp(graph_name(in->g, id), "loss_scale") == 0)
         *(float *)host = 1;
 }
@@ -258,6 +267,50 @@ static void gradients_agree_with_differences(void **state)
     }
 }
 
+/* Products with packed weights in blocks, and tables of blocks: for every type that kernels take. */
+static void check_blocks(DType type, uint64_t seed)
+{
+    enum { ROWS = 7, COLUMNS = 512, OUTPUTS = 37 };
+    Error err;
+    Instance in = {0};
+    assert_ok(graph_new(&in.g, &err));
+    ValueId table = graph_param(in.g, type, shape2(OUTPUTS, COLUMNS), "table");
+    ValueId ids = graph_input(in.g, DT_I32, shape1(ROWS), "ids");
+    ValueId w = graph_param(in.g, type, shape2(OUTPUTS, COLUMNS), "w");
+    graph_pack(in.g, w);
+    ValueId x = graph_param(in.g, DT_F32, shape2(ROWS, COLUMNS), "x");
+    graph_keep(in.g, op_embed(in.g, table, ids));
+    graph_keep(in.g, op_linear(in.g, x, w, seed % 2 ? op_linear(in.g, x, w, 0) : 0));
+    in.integers[ids] = mem_alloc(ROWS, sizeof(int32_t));
+    for (uint32_t i = 0; i < ROWS; i++)
+        in.integers[ids][i] = (int32_t)(i * 5 + seed) % OUTPUTS;
+    assert_ok(graph_finish(in.g, &err));
+    Run ref, one, many;
+    run_open(&ref, &in, &backend_ref, 1, seed);
+    run_open(&one, &in, &backend_cpu, 1, seed);
+    run_open(&many, &in, &backend_cpu, 3, seed);
+    assert_ok(program_run(ref.program, &err));
+    assert_ok(program_run(one.program, &err));
+    assert_ok(program_run(many.program, &err));
+    compare_runs(&in, dtype_info[type].name, seed, &one, &ref, 2e-5);
+    compare_runs(&in, dtype_info[type].name, seed, &many, &one, 0);
+    run_close(&ref);
+    run_close(&one);
+    run_close(&many);
+    instance_done(&in);
+}
+
+static void blocks_agree_with_reference(void **state)
+{
+    (void)state;
+    uint32_t checked = 0;
+    for (int type = 0; type < DT_COUNT; type++) {
+        for (uint64_t seed = 0; seed < 4 && qgemm_takes((DType)type); seed++, checked++)
+            check_blocks((DType)type, seed);
+    }
+    assert_true(checked >= 4);
+}
+
 static void a_missing_gradient_is_a_sentence(void **state)
 {
     (void)state;
@@ -292,6 +345,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cpu_agrees_with_reference),
         cmocka_unit_test(gradients_agree_with_differences),
+        cmocka_unit_test(blocks_agree_with_reference),
         cmocka_unit_test(a_missing_gradient_is_a_sentence),
         cmocka_unit_test(a_wrong_shape_names_its_op),
     };

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "format/json.h"
 #include "infer/engine.h"
+#include "quant/source_model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,7 +146,7 @@ bool command_generate(int argc, char **argv, Error *err)
         {"temperature", ARG_TEXT, &g.temperature, "T", "0: the most probable"},
         {"seed", ARG_U64, &g.seed, "N", "of the draw"},
         {"threads", ARG_U32, &g.threads, "N", "to use"},
-        {"weights", ARG_TEXT, &g.weights, "TYPE", "f32 or q8_0"},
+        {"weights", ARG_TEXT, &g.weights, "TYPE", "as stored, or f32, q8_0, q6_k, q5_k, q4_k, q4_0"},
         {"plain", ARG_FLAG, &g.plain, NULL, "continue the text"},
         {"json", ARG_FLAG, &g.json, NULL, "for programs"},
     };
@@ -162,7 +163,7 @@ bool command_generate(int argc, char **argv, Error *err)
         return false;
     Engine *engine;
     EngineOptions open = {.model = words[0], .threads = g.threads, .weights = g.weights,
-                          .sequences_max = 1};
+                          .sequences_max = 1, .load = source_model_load};
     if (!engine_open(&engine, &open, (EngineEvents){on_token, on_end}, err))
         return false;
     Answering a = {.json = g.json};

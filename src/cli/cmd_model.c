@@ -7,6 +7,7 @@
 #include "quant/adapter.h"
 #include "quant/convert.h"
 #include "quant/logits.h"
+#include "quant/source_model.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -231,7 +232,7 @@ static bool logits(const char **words, const ModelOptions *o, Error *err)
     auto_free int32_t *ids = mem_alloc(TOKENS_MAX, sizeof *ids);
     if (!ids)
         return fail(err, ERR_MEMORY, "no memory for tokens");
-    if (!parse_tokens(o->tokens, ids, &count, err) || !model_load(&model, words[0], err))
+    if (!parse_tokens(o->tokens, ids, &count, err) || !source_model_load(&model, words[0], NULL, err))
         return false;
     auto_free float *values = mem_alloc(model->config.vocab, sizeof *values);
     bool ok = values || fail(err, ERR_MEMORY, "no memory for logits");

@@ -1,6 +1,7 @@
 /* cmd_up.c: the server, and the hidden command of its workers. */
 #include "cli/command.h"
 
+#include "quant/source_model.h"
 #include "serve/serve.h"
 #include "serve/worker.h"
 
@@ -37,7 +38,7 @@ bool command_up(int argc, char **argv, Error *err)
         {"threads", ARG_U32, &o.engine.threads, "N", "of each model"},
         {"context", ARG_U32, &o.engine.context, "N", "tokens of a sequence"},
         {"sequences", ARG_U32, &o.engine.sequences_max, "N", "answered at once"},
-        {"weights", ARG_TEXT, &o.engine.weights, "TYPE", "f32 or q8_0"},
+        {"weights", ARG_TEXT, &o.engine.weights, "TYPE", "as stored, or f32, q8_0, q6_k, q5_k, q4_k, q4_0"},
         {"certificate", ARG_TEXT, &o.certificate_file, "FILE", "PEM"},
         {"certificate-key", ARG_TEXT, &o.key_file, "FILE", "PEM"},
         {"plain-http", ARG_FLAG, &o.plain_allowed, NULL, "beyond this machine without TLS"},
@@ -60,5 +61,5 @@ bool command_up(int argc, char **argv, Error *err)
 bool command_worker(int argc, char **argv, Error *err)
 {
     (void)err;
-    exit(worker_main(argc - 1, argv + 1));
+    exit(worker_main(argc - 1, argv + 1, source_model_load));
 }

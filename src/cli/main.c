@@ -69,7 +69,7 @@ const Command commands[] = {
      command_verify, false},
     {"generate", "let a model answer at the terminal",
      "usage: bastide generate FOLDER [--system TEXT] [--tokens N] [--temperature T] [--seed N]\n"
-     "                        [--weights f32|q8_0] [--plain] [--json] [TEXT]\n\n"
+     "                        [--weights TYPE] [--plain] [--json] [TEXT]\n\n"
      "Without TEXT the question is read from standard input. --plain continues the text instead of\n"
      "answering it.\n\n"
      "example: bastide generate models/catalogue \"htop: interactive processes viewer\"\n",
@@ -84,7 +84,7 @@ const Command commands[] = {
      command_tokenize, false},
     {"up", "serve models on an OpenAI-compatible endpoint",
      "usage: bastide up [--workspace FOLDER] [--port N] [--host ADDRESS] [--threads N]\n"
-     "                  [--weights f32|q8_0] [--certificate FILE --certificate-key FILE]\n"
+     "                  [--weights TYPE] [--certificate FILE --certificate-key FILE]\n"
      "                  [--access-log] [NAME=FOLDER ...]\n\n"
      "Listens on 127.0.0.1:8080. Without names it serves every model of the workspace.\n\n"
      "example: bastide up --workspace bank --port 9000\n",

@@ -40,13 +40,15 @@ static bool make_stepper(Engine *e, Error *err)
     StepperOptions options = {.threads = o->threads, .context = o->context,
                               .sequences = o->sequences_max, .batch_tokens = o->batch_tokens,
                               .rows = o->sequences_max};
-    return weights_type(o->weights, &options.weights, err) &&
+    return (o->load || weights_type(o->weights, &options.weights, err)) &&
            stepper_new(&e->stepper, e->model, &options, err);
 }
 
 static bool set_up(Engine *e, Error *err)
 {
-    if (!model_load(&e->model, e->options.model, err))
+    const EngineOptions *o = &e->options;
+    if (o->load ? !o->load(&e->model, o->model, o->weights, err)
+                : !model_load(&e->model, o->model, err))
         return false;
     if (!e->model->tokenizer)
         return fail(err, ERR_NOT_FOUND, "'%s' has no tokenizer: text needs one",

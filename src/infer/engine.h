@@ -16,6 +16,9 @@
 
 typedef struct Engine Engine;
 
+struct Model;
+typedef bool EngineLoad(struct Model **out, const char *path, const char *weights, Error *err);
+
 typedef struct {
     const char *model;          /* folder in Hugging Face layout */
     uint32_t threads;           /* 0: all */
@@ -24,6 +27,9 @@ typedef struct {
     uint32_t queue_max;         /* 0: 256 */
     uint32_t batch_tokens;      /* 0: 256; most tokens per step */
     const char *weights;        /* NULL or "f32": as stored; "q8_0": quantised while loading */
+    /* How a model is opened; NULL: model_load, then `weights` f32 or q8_0. Any other says which
+     * `weights` it knows, and may leave them in a store. */
+    EngineLoad *load;
 } EngineOptions;
 
 typedef struct {

@@ -43,7 +43,7 @@ static bool record(Stepper *s, const Model *model, Bucket *b, Error *err)
     BuildSpec spec = {.mode = BUILD_STEP, .tokens = b->tokens, .rows = b->rows,
                       .sequences = o->sequences + 1, .pages = s->pages_per_sequence, .page = PAGE,
                       .cache_rows = (o->sequences * s->pages_per_sequence + 1) * PAGE,
-                      .weights = o->weights};
+                      .weights = o->weights, .store = model->store.read ? &model->store : NULL};
     if (!graph_new(&b->graph, err))
         return false;
     return model_build(b->graph, model->family, &model->config, &spec, &b->ports, err) &&
@@ -66,6 +66,21 @@ static bool record_buckets(Stepper *s, const Model *model, Error *err)
                 bucket_sizes[sizeof bucket_sizes / sizeof *bucket_sizes - 1]);
 }
 
+/* Straight from where the weights are kept, by way of memory for one of them. */
+static bool write_stored(Stepper *s, const WeightStore *store, const char *name, ValueId id,
+                         Error *err)
+{
+    const Value *value = graph_value(s->buckets[0].graph, id);
+    auto_free void *host = mem_alloc_aligned(dtype_bytes(value->dtype, shape_count(value->shape)),
+                                             64);
+    if (!host)
+        return fail(err, ERR_MEMORY, "no memory to read '%s'", name);
+    if (!store->read(store->user, name, value->shape, value->dtype, host, err))
+        return false;
+    s->device->backend->write(s->device, value, s->params[id], host);
+    return true;
+}
+
 /* Host rows of a parameter in the type its value has. */
 static bool write_param(Stepper *s, const Model *model, ValueId id, Error *err)
 {
@@ -74,17 +89,19 @@ static bool write_param(Stepper *s, const Model *model, ValueId id, Error *err)
     const char *name = graph_name(g, id);
     if (model->config.tied && strcmp(name, "lm_head.weight") == 0)
         name = "model.embed_tokens.weight";
-    const ParamInfo *param = weights_find(&model->weights, name);
-    if (!param)
-        return fail(err, ERR_INTERNAL, "the model has no weight '%s'", name);
-    uint64_t count = shape_count(value->shape);
-    const float *host = model->weights.slab + param->offset;
     const Backend *backend = s->device->backend;
     uint64_t bytes = backend->value_bytes(s->device, value);
     s->params[id] = backend->alloc(s->device, bytes);
     s->bytes += bytes;
     if (!s->params[id])
         return fail(err, ERR_MEMORY, "no memory for weight '%s'", name);
+    if (model->store.read)
+        return write_stored(s, &model->store, name, id, err);
+    const ParamInfo *param = weights_find(&model->weights, name);
+    if (!param)
+        return fail(err, ERR_INTERNAL, "the model has no weight '%s'", name);
+    uint64_t count = shape_count(value->shape);
+    const float *host = model->weights.slab + param->offset;
     if (value->dtype != DT_Q8_0) {
         backend->write(s->device, value, s->params[id], host);
         return true;

@@ -4,6 +4,9 @@
 #include "model/family.h"
 
 #include <math.h>
+#include <stdio.h>
+
+#define EMBEDDING "model.embed_tokens.weight"
 
 typedef struct {
     Graph *g;
@@ -15,12 +18,21 @@ typedef struct {
     uint32_t turns; /* table of rotary frequencies; 0: theta's own */
 } Builder;
 
+/* The type of a matrix: f32 in training, as asked or as its store has it at inference. */
+static DType type_of(const Builder *b, const char *name, Shape shape)
+{
+    const WeightStore *store = b->spec->store;
+    if (b->spec->mode == BUILD_TRAIN)
+        return DT_F32;
+    return store ? store->type(store->user, name, shape) : b->spec->weights;
+}
+
 static ValueId matrix(Builder *b, Shape shape, const char *part)
 {
-    bool step = b->spec->mode == BUILD_STEP;
-    ValueId w = graph_param(b->g, step ? b->spec->weights : DT_F32, shape,
-                            "model.layers.%u.%s.weight", b->layer, part);
-    if (step)
+    char name[160];
+    snprintf(name, sizeof name, "model.layers.%u.%s.weight", b->layer, part);
+    ValueId w = graph_param(b->g, type_of(b, name, shape), shape, "%s", name);
+    if (b->spec->mode == BUILD_STEP)
         graph_pack(b->g, w);
     return w;
 }
@@ -165,7 +177,8 @@ static ValueId head_weight(Builder *b, ValueId embedding)
     Shape shape = shape2(b->c->vocab, b->c->width);
     if (b->spec->mode == BUILD_TRAIN)
         return b->c->tied ? embedding : graph_param(b->g, DT_F32, shape, "lm_head.weight");
-    ValueId head = graph_param(b->g, b->spec->weights, shape, "lm_head.weight");
+    DType type = type_of(b, b->c->tied ? EMBEDDING : "lm_head.weight", shape);
+    ValueId head = graph_param(b->g, type, shape, "lm_head.weight");
     graph_pack(b->g, head);
     return head;
 }
@@ -184,8 +197,9 @@ void decoder_build(Graph *g, const Family *family, const ModelConfig *config,
 {
     Builder b = {g, family, config, spec, out, 0, rope_turns(g, config)};
     ports(&b);
-    ValueId embedding = graph_param(g, DT_F32, shape2(config->vocab, config->width),
-                                    "model.embed_tokens.weight");
+    Shape table = shape2(config->vocab, config->width);
+    DType type = spec->mode == BUILD_STEP && spec->store ? type_of(&b, EMBEDDING, table) : DT_F32;
+    ValueId embedding = graph_param(g, type, table, EMBEDDING);
     ValueId x = op_embed(g, embedding, out->ids);
     for (b.layer = 0; b.layer < config->layers; b.layer++) {
         graph_layer(g, b.layer + 1);

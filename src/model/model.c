@@ -134,11 +134,31 @@ bool model_new(Model **out, const Family *family, const ModelConfig *config, Tok
     return true;
 }
 
+bool model_of_store(Model **out, const json_t *config, const char *file, const char *name,
+                    const WeightStore *store, Error *err)
+{
+    ConfigFile c;
+    if (!config_read(config, file, &c, err) || !model_check_config(&c.config, err) ||
+        !check_family(c.family, &c.config, err))
+        return false;
+    Model *model = mem_alloc(1, sizeof *model);
+    if (!model)
+        return fail(err, ERR_MEMORY, "no memory for a model");
+    model->family = c.family;
+    model->config = c.config;
+    model->store = *store;
+    snprintf(model->name, sizeof model->name, "%s", name);
+    *out = model;
+    return true;
+}
+
 void model_free(Model *model)
 {
     if (!model)
         return;
     weights_free(&model->weights);
+    if (model->store.close)
+        model->store.close(model->store.user);
     chat_template_free(model->chat);
     tokenizer_free(model->tokenizer);
     mem_free(model);
@@ -146,7 +166,7 @@ void model_free(Model *model)
 
 uint64_t model_parameters(const Model *model)
 {
-    uint64_t total = 0;
+    uint64_t total = model->store.parameters;
     for (uint32_t i = 0; i < model->weights.count; i++)
         total += shape_count(model->weights.params[i].shape);
     return total;

@@ -67,6 +67,18 @@ uint32_t model_features(const ModelConfig *config);
 /* "a sliding window": what a bit stands for, for sentences. */
 const char *model_feature_text(ModelFeature feature);
 
+/* Weights that stay where they are until inference asks for them, by the graph's names ('*' stands for
+ * a stack of experts). Threads: one. */
+typedef struct {
+    void *user;
+    /* The type in which a matrix is wanted: f32, or blocks that divide its rows. */
+    DType (*type)(void *user, const char *name, Shape shape);
+    /* All of a parameter, row-major, in that type. */
+    bool (*read)(void *user, const char *name, Shape shape, DType type, void *out, Error *err);
+    void (*close)(void *user);
+    uint64_t parameters;
+} WeightStore;
+
 typedef enum {
     BUILD_TRAIN, /* one packed row of T tokens in, the loss out */
     BUILD_STEP,  /* T new tokens of any sequences over paged caches, logits of R of them out */
@@ -79,6 +91,7 @@ typedef struct {
     uint32_t sequences, pages, page;        /* step: page table [sequences, pages], rows per page */
     uint32_t cache_rows;                    /* step: rows of each cache */
     DType weights;                          /* step: DT_F32 or DT_Q8_0 for the matrices */
+    const WeightStore *store;               /* step: not NULL: it says the type of each */
 } BuildSpec;
 
 /* The leaves and results a caller feeds and reads. Absent ones are 0. */
@@ -139,13 +152,14 @@ void weights_init(Weights *weights, uint32_t layers, uint64_t seed);
 
 /* ---- a model ---- */
 
-typedef struct {
+typedef struct Model {
     const Family *family;
     ModelConfig config;
     Weights weights;
     Tokenizer *tokenizer;          /* NULL when the folder has none */
     const ChatTemplate *chat;      /* NULL when the folder has none; its text is chat->jinja */
     char name[128];
+    WeightStore store; /* read not NULL: the weights are there, and not in `weights` */
     char note[240]; /* a sentence about what loading left out or changed; empty: nothing */
 } Model;
 
@@ -161,5 +175,10 @@ bool model_new(Model **out, const Family *family, const ModelConfig *config, Tok
 bool model_load(Model **out, const char *folder, Error *err) MUST_CHECK;
 bool model_save(const Model *model, const char *folder, Error *err) MUST_CHECK;
 void model_free(Model *model); /* NULL is a no-op */
+
+/* A model for inference alone, whose weights stay in a store that it takes over on success. config:
+ * the object of config.json, `file` its name for messages. */
+bool model_of_store(Model **out, const json_t *config, const char *file, const char *name,
+                    const WeightStore *store, Error *err) MUST_CHECK;
 
 uint64_t model_parameters(const Model *model);

@@ -109,9 +109,9 @@ static bool parse_option(EngineOptions *options, const char *name, const char *t
     return false;
 }
 
-int worker_main(int argc, char **argv)
+int worker_main(int argc, char **argv, EngineLoad *load)
 {
-    EngineOptions options = {0};
+    EngineOptions options = {.load = load};
     for (int i = 0; i < argc; i += 2) {
         if (i + 1 < argc && parse_option(&options, argv[i], argv[i + 1]))
             continue;

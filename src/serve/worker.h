@@ -20,9 +20,9 @@ typedef struct {
 void worker_arguments(WorkerArguments *out, const char *argv0, const char *command,
                       const EngineOptions *options);
 
-/* The hidden command: takes what worker_arguments made, without argv[0] and the command's word.
- * Returns the exit status. */
-int worker_main(int argc, char **argv);
+/* The hidden command: takes what worker_arguments made, without argv[0] and the command's word; load:
+ * see EngineOptions. Returns the exit status. */
+int worker_main(int argc, char **argv, EngineLoad *load);
 
 /* The same on an open descriptor. */
 int worker_run(int fd, const EngineOptions *options);

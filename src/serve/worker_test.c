@@ -100,7 +100,7 @@ static void arguments_carry_every_option(void **state)
     for (int i = 0; i < 4; i++) {
         char *words[4];
         memcpy(words, wrong[i], sizeof words);
-        assert_int_equal(worker_main(counts[i], words), 2);
+        assert_int_equal(worker_main(counts[i], words, NULL), 2);
     }
 }
 

@@ -63,7 +63,9 @@ static bool infer_embed(Graph *g, Node *node)
     if (!present(node, 2))
         return false;
     const Value *table = in(g, node, 0), *ids = in(g, node, 1);
-    return want(g, node, is_f32(table, 2), "the table must be f32 [V,D]") &&
+    bool blocks = dtype_info[table->dtype].block_elems > 1 && table->shape.rank == 2 &&
+                  !table->packed && table->shape.dim[1] % dtype_info[table->dtype].block_elems == 0;
+    return want(g, node, blocks || is_f32(table, 2), "the table must be f32 or blocks [V,D]") &&
            want(g, node, ids->dtype == DT_I32 && ids->shape.rank == 1, "ids must be i32 [T]") &&
            out_f32(g, node, 0, shape2(ids->shape.dim[0], table->shape.dim[1]));
 }
@@ -89,9 +91,13 @@ static bool infer_matmul(Graph *g, Node *node)
         !want(g, node, b->shape.rank == 2, "the right side must have 2 dimensions"))
         return false;
     bool plain = b->dtype == DT_F32 && !b->packed;
-    bool packed = b->packed && (b->dtype == DT_F32 || b->dtype == DT_Q8_0);
+    uint32_t block = dtype_info[b->dtype].block_elems;
+    bool packed = b->packed && (b->dtype == DT_F32 || block > 1);
     if (!want(g, node, plain || (packed && args.transpose_b && !args.transpose_a),
               "the right side must be f32, or packed weights [N,K] read transposed"))
+        return false;
+    if (!want(g, node, block <= 1 || b->shape.dim[1] % block == 0,
+              "rows of weights in blocks must be whole blocks"))
         return false;
     uint32_t m = a->shape.dim[args.transpose_a], k = a->shape.dim[!args.transpose_a];
     uint32_t kb = b->shape.dim[args.transpose_b], n = b->shape.dim[!args.transpose_b];

@@ -145,7 +145,7 @@ int main(int argc, char **argv)
     Error err = {.text = "usage: see the head of api_server.c"};
     bool ok = false;
     if (argc > 2 && strcmp(argv[1], "worker") == 0)
-        return worker_main(argc - 2, argv + 2);
+        return worker_main(argc - 2, argv + 2, NULL);
     if (argc > 2 && strcmp(argv[1], "model") == 0)
         ok = make_model(argv[2], argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0, &err);
     if (argc > 2 && strcmp(argv[1], "init") == 0)

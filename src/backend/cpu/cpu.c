@@ -1,6 +1,7 @@
 /* cpu.c: the cpu backend: host memory, a thread pool, packed inference weights. */
 #include "backend/cpu/cpu.h"
 
+#include "backend/cpu/qgemm.h"
 #include "base/mem.h"
 
 #include <string.h>
@@ -57,10 +58,18 @@ static void matrices_of(const Value *value, uint32_t *count, uint32_t *rows, uin
     *columns = s->dim[s->rank - 1];
 }
 
+/* Matrices alone go to qgemm.h; stacks of experts, in f32 or q8_0, to gemm.h. */
+bool cpu_in_blocks(const Value *value)
+{
+    return value->shape.rank == 2 && qgemm_takes(value->dtype);
+}
+
 uint64_t cpu_packed_bytes(const Value *value)
 {
     uint32_t count, rows, columns;
     matrices_of(value, &count, &rows, &columns);
+    if (cpu_in_blocks(value))
+        return qgemm_packed_bytes(value->dtype, rows, columns);
     uint64_t bytes = gemm_packed_bytes(cpu_packed_type(value), rows, columns);
     return count == 1 ? bytes : (bytes + 63) / 64 * 64;
 }
@@ -75,13 +84,16 @@ static uint64_t cpu_value_bytes(const Device *device, const Value *value)
 
 static void cpu_write(Device *device, const Value *value, void *to, const void *host)
 {
-    (void)device;
     if (!value->packed) {
         memcpy(to, host, dtype_bytes(value->dtype, shape_count(value->shape)));
         return;
     }
     uint32_t count, rows, columns;
     matrices_of(value, &count, &rows, &columns);
+    if (cpu_in_blocks(value)) {
+        qgemm_pack(device->pool, value->dtype, to, host, rows, columns);
+        return;
+    }
     uint64_t host_bytes = dtype_bytes(value->dtype, (uint64_t)rows * columns);
     for (uint32_t i = 0; i < count; i++) {
         void *at = (char *)to + i * cpu_packed_bytes(value);
@@ -108,7 +120,9 @@ static uint64_t cpu_scratch_bytes(const Device *device, const Graph *g, const No
 static Kernel cpu_kernel(const Device *device, const Graph *g, const Node *node)
 {
     (void)device;
-    (void)g;
+    const Value *weights = node->op == OP_MATMUL ? graph_value(g, node->in[1]) : NULL;
+    if (weights && dtype_info[weights->dtype].block_elems > 1 && !cpu_in_blocks(weights))
+        return NULL;
     return cpu_kernels[node->op].kernel;
 }
 

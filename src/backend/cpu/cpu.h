@@ -22,6 +22,7 @@ extern const CpuKernel cpu_kernels[OP_COUNT];
 
 /* cpu.c: packed weights; a stack of matrices is packed matrix by matrix, each in so many bytes. */
 GemmType cpu_packed_type(const Value *value);
+bool cpu_in_blocks(const Value *value); /* packed weights of it are qgemm.h's */
 uint64_t cpu_packed_bytes(const Value *value);
 
 /* cpu_experts.c */

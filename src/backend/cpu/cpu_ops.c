@@ -2,7 +2,9 @@
 #include "backend/cpu/cpu.h"
 
 #include "backend/cpu/gemm.h"
+#include "backend/cpu/qgemm.h"
 #include "backend/cpu/vec.h"
+#include "tensor/block.h"
 
 #include <string.h>
 
@@ -14,6 +16,17 @@ static size_t round_up(size_t bytes)
 static void cpu_embed(const Exec *x, const Node *node)
 {
     Shape shape = exec_shape(x, node->out[0]);
+    DType type = graph_value(x->graph, node->in[0])->dtype;
+    if (type != DT_F32) {
+        const char *table = exec_in(x, node, 0);
+        const int32_t *ids = exec_in(x, node, 1);
+        float *out = exec_out(x, node, 0);
+        uint64_t row_bytes = dtype_bytes(type, shape.dim[1]);
+        for (uint32_t t = 0; t < shape.dim[0]; t++)
+            block_dequantise(type, table + (uint64_t)ids[t] * row_bytes,
+                             out + (size_t)t * shape.dim[1], shape.dim[1]);
+        return;
+    }
     vec_embed(x->device->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
               shape.dim[0], shape.dim[1]);
 }
@@ -27,8 +40,10 @@ static void cpu_embed_back(const Exec *x, const Node *node)
 
 static uint64_t matmul_scratch(const CpuDevice *cpu, const Graph *g, const Node *node)
 {
-    (void)g;
-    (void)node;
+    const Value *weight = graph_value(g, node->in[1]);
+    Shape a = graph_value(g, node->in[0])->shape;
+    if (weight->packed && cpu_in_blocks(weight))
+        return qgemm_scratch_bytes(cpu->threads, a.dim[0], a.dim[1]);
     return gemm_scratch_bytes(cpu->threads);
 }
 
@@ -43,9 +58,14 @@ static void cpu_matmul(const Exec *x, const Node *node)
     if (sum && sum != out)
         memcpy(out, sum, (size_t)m * n * sizeof *out);
     CpuDevice *cpu = cpu_of(x);
+    if (weight->packed && cpu_in_blocks(weight)) {
+        qgemm(cpu->device.pool, x->scratch, weight->dtype, sum != NULL, m, n, k,
+              exec_in(x, node, 0), k, exec_in(x, node, 1), out, n);
+        return;
+    }
     if (weight->packed) {
-        gemm_packed(cpu->device.pool, x->scratch, weight->dtype == DT_Q8_0 ? GEMM_Q8_0 : GEMM_F32,
-                    sum != NULL, m, n, k, exec_in(x, node, 0), k, exec_in(x, node, 1), out, n);
+        gemm_packed(cpu->device.pool, x->scratch, cpu_packed_type(weight), sum != NULL, m, n, k,
+                    exec_in(x, node, 0), k, exec_in(x, node, 1), out, n);
         return;
     }
     GemmFlags flags = {args.transpose_a, args.transpose_b, sum != NULL};

@@ -2,6 +2,7 @@
 #include "backend/ref/ref.h"
 
 #include "base/mem.h"
+#include "tensor/block.h"
 
 #include <string.h>
 
@@ -46,11 +47,13 @@ static void ref_write(Device *device, const Value *value, void *to, const void *
     double *wide = to;
     if (value->dtype == DT_I32) {
         memcpy(to, host, count * 4);
-    } else if (value->dtype == DT_Q8_0) {
-        for (uint64_t i = 0; i < count; i += 32) {
-            float block[32];
-            dtype_dequantise_q8_0((const char *)host + i / 32 * 34, block, 32);
-            for (int k = 0; k < 32; k++)
+    } else if (dtype_info[value->dtype].block_elems > 1) {
+        uint32_t elems = dtype_info[value->dtype].block_elems;
+        for (uint64_t i = 0; i < count; i += elems) {
+            float block[256]; /* the longest there are */
+            block_dequantise(value->dtype, (const char *)host + dtype_bytes(value->dtype, i), block,
+                             elems);
+            for (uint32_t k = 0; k < elems; k++)
                 wide[i + k] = block[k];
         }
     } else {

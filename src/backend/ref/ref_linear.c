@@ -1,6 +1,7 @@
 /* ref_linear.c: tables, products and elementwise sums, in double. */
 #include "backend/ref/ref.h"
 
+#include <math.h>
 #include <string.h>
 
 void ref_embed(const Exec *x, const Node *node)
@@ -26,6 +27,21 @@ void ref_embed_back(const Exec *x, const Node *node)
     }
 }
 
+/* A row as a product with weights in blocks takes it: whole numbers of 8 bits times a scale for each
+ * block of 32 or 256, by f32 arithmetic (step 1 of backend/cpu/qgemm.h). */
+static void round_row(DType weights, const double *row, uint32_t count, double *out)
+{
+    uint32_t block = dtype_info[weights].block_elems;
+    for (uint32_t from = 0; from < count; from += block) {
+        float most = 0;
+        for (uint32_t i = from; i < from + block; i++)
+            most = fmaxf(most, fabsf((float)row[i]));
+        float scale = most / 127, turn = most < 0x1p-119f ? 0 : 127 / most;
+        for (uint32_t i = from; i < from + block; i++)
+            out[i] = (double)scale * (double)nearbyintf((float)row[i] * turn);
+    }
+}
+
 void ref_matmul(const Exec *x, const Node *node)
 {
     MatmulArgs args = node->args.matmul;
@@ -34,11 +50,18 @@ void ref_matmul(const Exec *x, const Node *node)
     double *c = exec_out(x, node, 0);
     uint32_t m = sa.dim[args.transpose_a], k = sa.dim[!args.transpose_a];
     uint32_t n = sb.dim[!args.transpose_b];
+    const Value *weights = graph_value(x->graph, node->in[1]);
+    bool blocks = dtype_info[weights->dtype].block_elems > 1;
     for (uint32_t i = 0; i < m; i++) {
+        double *rounded = x->scratch; /* of the row at work; blocks come with plain a */
+        if (blocks)
+            round_row(weights->dtype, a + (size_t)i * k, k, rounded);
         for (uint32_t j = 0; j < n; j++) {
             double total = sum ? sum[(size_t)i * n + j] : 0;
             for (uint32_t p = 0; p < k; p++) {
-                double left = args.transpose_a ? a[(size_t)p * m + i] : a[(size_t)i * k + p];
+                double left = blocks             ? rounded[p]
+                              : args.transpose_a ? a[(size_t)p * m + i]
+                                                 : a[(size_t)i * k + p];
                 double right = args.transpose_b ? b[(size_t)j * k + p] : b[(size_t)p * n + j];
                 total += left * right;
             }
