@@ -3,6 +3,8 @@
  *   text_bench train TEXT VOCAB THREADS TOKENIZER_JSON   trains and saves; prints MB/s
  *   text_bench encode TOKENIZER_JSON TEXT THREADS        encodes documents; prints MB/s
  *   text_bench ids TOKENIZER_JSON TEXT                   the ids of the whole text, one a line
+ *   text_bench texts TOKENIZER TEXTS                     the ids of texts parted by NUL bytes, the
+ *                                                        ids of each on one line
  *   text_bench folder TOKENIZER_JSON FOLDER              saves it again with a chat configuration
  *   text_bench chat TOKENIZER_JSON TEXT                  ids of one chat: messages are parted by
  *                                                        NUL bytes, each begins with s, u or a
@@ -108,6 +110,24 @@ static bool print_ids(const Tokenizer *t, const FsMap *map, Error *err)
     return true;
 }
 
+static bool print_texts(const Tokenizer *t, const FsMap *map, Error *err)
+{
+    const char *text = (const char *)map->data;
+    for (size_t at = 0; at < map->size;) {
+        const char *end = memchr(text + at, 0, map->size - at);
+        size_t size = (end ? (size_t)(end - text) : map->size) - at;
+        auto_tokens Tokens out;
+        tokens_init(&out, SIZE_MAX);
+        if (!tokenizer_encode(t, text + at, size, &out, err))
+            return false;
+        for (size_t i = 0; i < out.count; i++)
+            printf("%d ", (int)out.ids[i]);
+        putchar('\n');
+        at += size + 1;
+    }
+    return true;
+}
+
 static bool print_chat(const Tokenizer *t, const FsMap *map, Error *err)
 {
     ChatMessage messages[MESSAGES_MAX];
@@ -149,13 +169,15 @@ static bool run(int argc, char **argv, Error *err)
     if (argc == 6 && !strcmp(verb, "train"))
         done = fs_map(argv[2], &map, err) && train(&map, argv, err);
     else if (argc == 4 && !strcmp(verb, "folder"))
-        done = tokenizer_load(&t, argv[2], err) && save_folder(t, argv[3], err);
-    else if (argc < 4 || !tokenizer_load(&t, argv[2], err) || !fs_map(argv[3], &map, err))
+        done = tokenizer_open(&t, argv[2], err) && save_folder(t, argv[3], err);
+    else if (argc < 4 || !tokenizer_open(&t, argv[2], err) || !fs_map(argv[3], &map, err))
         done = argc >= 4 ? false : fail(err, ERR_INPUT, "usage: see the head of text_bench.c");
     else if (argc == 5 && !strcmp(verb, "encode"))
         done = encode(t, &map, (uint32_t)strtoul(argv[4], NULL, 10), err);
     else if (!strcmp(verb, "ids"))
         done = print_ids(t, &map, err);
+    else if (!strcmp(verb, "texts"))
+        done = print_texts(t, &map, err);
     else if (!strcmp(verb, "chat"))
         done = print_chat(t, &map, err);
     else

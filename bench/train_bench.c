@@ -1,5 +1,6 @@
 /* train_bench.c: training speed of the three shapes that the documents quote.
- * Usage: train_bench [--json] [--threads N] [--steps N] [SHAPE ...]   SHAPE: a b c
+ * Usage: train_bench [--json] [--threads N] [--steps N] [--high] [SHAPE ...]   SHAPE: a b c
+ * --high: matrix products in precision "high" (see train/trainer.h).
  * Prints tokens/s (median step), GFLOP/s by 6 N T plus attention, planned and peak memory. */
 #include "base/clock.h"
 #include "base/mem.h"
@@ -29,13 +30,14 @@ static int by_value(const void *a, const void *b)
 }
 
 static bool run_shape(const TrainShape *shape, uint32_t threads, uint32_t steps, bool json,
-                      Error *err)
+                      Precision precision, Error *err)
 {
     Model *model;
     Trainer *trainer;
     uint32_t tokens = shape->context * shape->batch;
     TrainerOptions options = {.row_tokens = tokens, .threads = threads, .beta1 = 0.9f,
-                              .beta2 = 0.95f, .eps = 1e-8f, .decay = 0.1f, .clip = 1};
+                              .beta2 = 0.95f, .eps = 1e-8f, .decay = 0.1f, .clip = 1,
+                              .precision = precision};
     if (!model_new(&model, family_named("llama"), &shape->config, NULL, NULL, "bench", 1, err) ||
         !trainer_new(&trainer, model, &options, err))
         return false;
@@ -78,10 +80,13 @@ int main(int argc, char **argv)
 {
     uint32_t threads = 0, steps = 5;
     bool json = false, any = false;
+    Precision precision = PRECISION_FULL;
     Error err;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0)
             json = true;
+        else if (strcmp(argv[i], "--high") == 0)
+            precision = PRECISION_HIGH;
         else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
             threads = (uint32_t)strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--steps") == 0 && i + 1 < argc)
@@ -95,7 +100,7 @@ int main(int argc, char **argv)
             if (!named && pass == 0)
                 continue;
             any = true;
-            if (!run_shape(&shapes[s], threads, steps ? steps : 1, json, &err)) {
+            if (!run_shape(&shapes[s], threads, steps ? steps : 1, json, precision, &err)) {
                 fprintf(stderr, "shape %s: %s\n", shapes[s].name, err.text);
                 return error_info(err.code)->exit_status;
             }

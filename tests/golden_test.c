@@ -177,7 +177,7 @@ static void packed_close(Packed *p)
     mem_free(p->target);
 }
 
-static TrainerOptions training(const Packed *p, uint32_t threads, uint32_t recompute)
+static TrainerOptions training(const Packed *p, uint32_t threads, Recompute recompute)
 {
     return (TrainerOptions){.row_tokens = p->batch.row_tokens, .threads = threads,
                             .recompute = recompute, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f,
@@ -211,9 +211,9 @@ static void gradients_match(void **state)
         Packed p;
         case_open(&c, cases[k]);
         packed_open(&p, &c);
-        for (uint32_t recompute = 0; recompute < 2; recompute++) {
+        for (uint32_t recompute = RECOMPUTE_NONE; recompute <= RECOMPUTE_LAYERS; recompute++) {
             Trainer *t;
-            TrainerOptions options = training(&p, 2, recompute);
+            TrainerOptions options = training(&p, 2, (Recompute)recompute);
             double sum;
             assert_ok(trainer_new(&t, c.model, &options, &err));
             assert_ok(trainer_gradients(t, &p.batch, &sum, &err));
@@ -239,7 +239,7 @@ static void ten_updates_match(void **state)
         auto_free float *losses = floats(&c, "adamw.losses", &count);
         auto_free float *norms = floats(&c, "adamw.norms", &count);
         Trainer *t;
-        TrainerOptions options = training(&p, 2, 0);
+        TrainerOptions options = training(&p, 2, RECOMPUTE_NONE);
         assert_ok(trainer_new(&t, c.model, &options, &err));
         for (uint32_t i = 0; i < 10; i++) {
             TrainStep step;
@@ -261,14 +261,15 @@ static void bits_do_not_depend_on_threads(void **state)
 {
     (void)state;
     float *first = NULL;
-    for (uint32_t variant = 0; variant < 3; variant++) {
+    for (uint32_t variant = 0; variant < 5; variant++) {
         Error err;
         Case c;
         Packed p;
         case_open(&c, "tied");
         packed_open(&p, &c);
         Trainer *t;
-        TrainerOptions options = training(&p, variant == 1 ? 2 : 1, variant == 2);
+        TrainerOptions options = training(&p, variant == 1 ? 2 : 1,
+                                          variant < 2 ? RECOMPUTE_NONE : (Recompute)variant);
         assert_ok(trainer_new(&t, c.model, &options, &err));
         TrainStep step;
         for (uint32_t i = 0; i < 3; i++)
@@ -295,7 +296,7 @@ static void lora_learns_and_merges(void **state)
     Packed p;
     case_open(&c, "tied");
     packed_open(&p, &c);
-    TrainerOptions options = training(&p, 2, 0);
+    TrainerOptions options = training(&p, 2, RECOMPUTE_NONE);
     options.lora_rank = 4;
     options.lora_alpha = 8;
     options.lora_targets = "q_proj,v_proj,mlp.up_proj";

@@ -41,6 +41,15 @@ const TidyAllowance tidy_allowances[] = {
     {"test", "src/format/suggest.c", NULL, "recipe_test.c: the suggestions of unknown keys"},
     {"test", "src/model/*", NULL, "tests/golden_test.c: logits, gradients, folders in and out"},
     {"test", "src/infer/stepper.c", NULL, "tests/golden_test.c: logits whole, in pieces, greedy"},
+    {"test", "src/tensor/block_*", NULL, "block_test.c and tests/block_golden_test.c: every codec"},
+    {"test", "src/quant/source_*", NULL, "convert_test.c and source_test.c open every layout"},
+    {"test", "src/quant/sink_*", NULL, "convert_test.c: every family into every layout and back"},
+    {"test", "src/quant/config_*", NULL, "convert_test.c: every family into every layout and back"},
+    {"test", "src/quant/outline.c", NULL, "source_test.c: configurations are held to limits"},
+    {"test", "src/quant/adapter_*", NULL, "adapter_test.c: PEFT's own adapters, and hostile ones"},
+    {"test", "src/quant/gguf_*", NULL, "tests/cli: a tokenizer through GGUF and back"},
+    {"test", "src/quant/pretokens.c", NULL, "tests/cli: a tokenizer through GGUF and back"},
+    {"test", "src/quant/logits.c", NULL, "tests/cli: the same logits from every layout"},
     {"test", "src/tensor/op*", NULL, "tests/ops_test.c walks the table"},
     {"test", "src/tensor/rewrite_*", NULL, "grad_test.c and tests/golden_test.c"},
     {"test", "src/text/nfc.c", NULL, "tokenizer_golden_test.c: Unicode's own conformance file"},
@@ -105,5 +114,7 @@ const char *const tidy_places[] = {
 };
 
 const TidyDoc tidy_docs[] = {
+    {"op", "src/tensor/ops.c", "op_info[OP_COUNT] =", "[OP_", "docs/ops.md", "## Table"},
+    {"family", "src/model/families.c", "families[] =", "{.name = ", "docs/models.md", "## Families"},
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };

@@ -1,12 +1,18 @@
 #!/usr/bin/env python3
 """check_tokenizer_hf.py: our ids against Hugging Face's, on real and on random text.
 
-  check_tokenizer_hf.py TEXT_BENCH TOKENIZER_JSON FILE...
+  check_tokenizer_hf.py TEXT_BENCH TOKENIZER FILE...
 
-Needs the packages tokenizers, transformers and jinja2 in any environment. Loads TOKENIZER_JSON
-there as it is and after our saving, and the saved folder as AutoTokenizer; compares the ids of each
-file (UTF-8 part), of random characters of all planes, of whitespace and contractions, and of chats.
-Prints one line per comparison; exit status 1 when any differs.
+Needs the packages tokenizers, transformers and jinja2 in any environment; sentencepiece for its
+models. TOKENIZER is a tokenizer.json: it is loaded there as it is and after our saving, and the saved
+folder as AutoTokenizer; compared are the ids of each file (UTF-8 part), of random characters of all
+planes, of whitespace and contractions, and of chats.
+Or it is a file of another format (tokenizer.model, tekken.json, GGUF, .tiktoken): then the ids of our
+reading are compared with those Hugging Face gives with the tokenizer.json we write, and of a
+SentencePiece model with sentencepiece's; every file is also cut into its lines.
+Prints one line per comparison; exit status 1 when any differs. Known to differ: Unigram with a
+charsmap, which Hugging Face applies by grapheme and drops what follows the first entry; NFC and NFKC
+of characters younger than its tables.
 """
 import random
 import subprocess
@@ -57,8 +63,49 @@ def report(name, same, counts):
     return same
 
 
+def ours_of_many(bench, tokenizer, texts):
+    """The ids of each text in one run; texts hold no NUL."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"".join(text.encode() + b"\0" for text in texts))
+        file.flush()
+        out = subprocess.run([bench, "texts", tokenizer, file.name], check=True,
+                             capture_output=True)
+    return [[int(i) for i in line.split()] for line in out.stdout.decode().split("\n")[:-1]]
+
+
+def check_other_format(bench, path, files):
+    texts = list(random_texts(7))[:-1]
+    texts += ["".join(chr(c) for c in range(start, start + 800) if not 0xD800 <= c < 0xE000)
+              for start in range(1, 0x30000, 800)]
+    for file in files:
+        text = Path(file).read_bytes().decode("utf-8", "ignore")
+        texts += [text] + text.split("\n")
+    texts = [text.replace("\0", "") for text in texts]
+    texts = [text for text in texts if text]
+    good = True
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([bench, "folder", path, folder], check=True)
+        saved = str(Path(folder) / "tokenizer.json")
+        peers = {"tokenizers": Tokenizer.from_file(saved)}
+        peers["tokenizers"].encode_special_tokens = True
+        if ".model" in Path(path).name:
+            import sentencepiece
+            peers["sentencepiece"] = sentencepiece.SentencePieceProcessor(model_file=path)
+        mine, again = (ours_of_many(bench, p, texts) for p in (path, saved))
+        for name, peer in peers.items():
+            theirs = [peer.encode(text) if name == "sentencepiece" else
+                      peer.encode(text, add_special_tokens=False).ids for text in texts]
+            for what, got in (("read", mine), ("saved", again)):
+                differ = sum(a != b for a, b in zip(got, theirs))
+                good &= report(f"{what} and {name}, {differ} of {len(texts)} texts differ",
+                               differ == 0, sum(map(len, got)))
+    return good
+
+
 def main():
     bench, path, files = sys.argv[1], sys.argv[2], sys.argv[3:]
+    if not path.endswith("tokenizer.json"):
+        return 0 if check_other_format(bench, path, files) else 1
     good = True
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([bench, "folder", path, folder], check=True)

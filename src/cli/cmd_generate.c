@@ -73,7 +73,8 @@ static bool encode(const Generate *g, const Engine *engine, const char *question
     ChatMessage messages[2];
     uint32_t count = 0;
     if (g->plain)
-        return tokenizer_encode(engine_tokenizer(engine), question, strlen(question), ids, err);
+        return tokenizer_encode_prompt(engine_tokenizer(engine), question, strlen(question), ids,
+                                       err);
     if (!chat)
         return fail(err, ERR_INPUT, "this model carries no template known here: use --plain");
     if (g->system)

@@ -1,274 +1,245 @@
-/* cmd_model.c: what a model folder holds, and its export as GGUF. */
+/* cmd_model.c: checkpoints in and out: show, import, export, merge, and the logits of a model. */
 #include "cli/command.h"
 
-#include "format/json.h"
-#include "format/safetensors.h"
-#include "model/model.h"
-#include "quant/gguf_export.h"
-#include "trust/manifest.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "cli/model_show.h"
+#include "quant/adapter.h"
+#include "quant/convert.h"
+#include "quant/logits.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { SHOW_BYTES_MAX = 1 << 20, SHOW_ROOM = 1100, CONFIG_BYTES_MAX = 16 << 20 };
+enum { TOKENS_MAX = 1 << 16 };
 
 typedef struct {
-    const char *type; /* export */
-    bool json, print_template;
+    const char *type, *dtype, *format, *tokens, *alpha;
+    uint32_t threads;
+    bool json, print_template, dry_run, hash;
 } ModelOptions;
 
-/* ---- facts of a folder ---- */
+/* ---- progress ---- */
 
 typedef struct {
-    const char *file;
-    char digest[SHA256_HEX]; /* "": the folder has no such file */
-    uint64_t bytes;
-} FileFact;
+    double start, last;
+    const char *verb;
+    bool moving, shown;
+} Progress;
 
-typedef struct {
-    const Model *model;
-    FileFact files[5];
-    uint32_t tensors;
-    char dtypes[96];            /* "F32", "BF16 F32" */
-    uint64_t as_f32, as_q8_0;   /* bytes of weights in use; as_q8_0 0: rows do not allow it */
-    uint64_t cache_per_token;
-    json_t *config;             /* tokenizer_config.json; NULL: absent */
-    char signature[300];
-    const char *signature_state; /* "whole", "unsigned", "broken" */
-} Facts;
-
-static const char *const fact_files[] = {"model.safetensors", "config.json", "tokenizer.json",
-                                         "tokenizer_config.json", "manifest.json"};
-
-static bool digest_files(const char *folder, Facts *f, Error *err)
+/* A moving line on a terminal, a plain one every 10 s otherwise; with the rate and what is left. */
+static bool show_progress(void *user, const ConvertProgress *at)
 {
-    for (size_t i = 0; i < sizeof fact_files / sizeof *fact_files; i++) {
-        char path[SHOW_ROOM];
-        uint8_t digest[SHA256_BYTES];
-        FileFact *fact = &f->files[i];
-        fact->file = fact_files[i];
-        if (!fs_join(path, sizeof path, folder, fact->file, err))
-            return false;
-        if (!fs_exists(path))
-            continue;
-        if (!sha256_file(path, digest, &fact->bytes, err))
-            return false;
-        sha256_hex(digest, fact->digest);
-    }
+    Progress *p = user;
+    double now = clock_seconds(), passed = now - p->start;
+    if (terminal_stop)
+        return false;
+    if (now - p->last < (p->moving ? 0.1 : 10) || at->total == 0)
+        return true;
+    p->last = now;
+    p->shown = true;
+    double rate = passed > 0 ? (double)at->done / passed : 0;
+    double left = rate > 0 ? (double)(at->total - at->done) / rate : 0;
+    fprintf(stderr, "%s%s %3.0f %%  %.2f of %.2f GB  %.0f MB/s  %.0f s left  %.40s%s",
+            p->moving ? "\r\033[K" : "", p->verb, 100 * (double)at->done / (double)at->total,
+            (double)at->done / 1e9, (double)at->total / 1e9, rate / 1e6, left, at->tensor,
+            p->moving ? "" : "\n");
+    fflush(stderr);
     return true;
 }
 
-static bool find_dtypes(const char *folder, Facts *f, Error *err)
+/* ---- converting ---- */
+
+static bool find_type(const char *option, const char *name, const StoredType **out, Error *err)
 {
-    char path[SHOW_ROOM];
-    Safetensors *st;
-    bool seen[ST_DTYPE_COUNT] = {false};
-    if (!fs_join(path, sizeof path, folder, "model.safetensors", err) ||
-        !safetensors_open(&st, path, err))
-        return false;
-    f->tensors = safetensors_count(st);
-    for (uint32_t i = 0; i < f->tensors; i++)
-        seen[safetensors_at(st, i)->dtype] = true;
-    safetensors_close(st);
+    char known[160] = "";
     size_t used = 0;
-    for (int d = 0; d < ST_DTYPE_COUNT; d++) {
-        if (seen[d])
-            used += (size_t)snprintf(f->dtypes + used, sizeof f->dtypes - used, "%s%s",
-                                     used ? " " : "", st_dtype_info[d].name);
+    *out = name ? stored_named(name) : NULL;
+    if (!name || strcmp(name, "keep") == 0 || (*out && (*out)->of_f32))
+        return true;
+    for (const StoredType *t = stored_types; t->name; t++) {
+        if (t->of_f32 && used < sizeof known)
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "",
+                                     t->name);
     }
-    return true;
+    return fail(err, ERR_INPUT, "--%s must be one of %s, is '%.40s'", option, known, name);
 }
 
-/* Bytes of the parameters of a graph that serves the model; 0: its rows are not whole blocks. */
-static bool plan_weights(const Model *model, DType type, uint64_t *out, Error *err)
+static const ConvertFormat *find_format(const char *name)
 {
-    Graph *g;
-    ModelPorts ports;
-    BuildSpec spec = {.mode = BUILD_STEP, .tokens = 1, .rows = 1, .sequences = 1, .pages = 1,
-                      .page = 16, .cache_rows = 16, .weights = type};
-    if (!graph_new(&g, err))
-        return false;
-    bool ok = model_build(g, model->family, &model->config, &spec, &ports, err) &&
-              graph_finish(g, err), whole = true;
-    uint64_t bytes = 0;
-    for (ValueId id = 1; ok && id <= graph_values(g); id++) {
-        const Value *value = graph_value(g, id);
-        if (value->role != ROLE_PARAM)
-            continue;
-        uint64_t row = value->shape.dim[value->shape.rank - 1];
-        whole = whole && row % dtype_info[value->dtype].block_elems == 0;
-        bytes += whole ? dtype_bytes(value->dtype, shape_count(value->shape)) : 0;
+    for (const ConvertFormat *f = convert_formats; f->name; f++) {
+        if (strcmp(f->name, name) == 0)
+            return f;
     }
-    graph_free(g);
-    *out = whole ? bytes : 0;
+    return NULL;
+}
+
+static void report(const Source *s, const char *path, const ConvertFormat *format,
+                   const StoredType *type, const ModelOptions *o, const ConvertResult *r,
+                   double seconds)
+{
+    if (o->json) {
+        printf("{\"format\":\"%s\",\"type\":\"%s\",\"bytes\":%" PRIu64 ",\"tensors\":%" PRIu32
+               ",\"files\":%" PRIu32 ",\"left_out\":%" PRIu32 ",\"exact\":%s,\"dry_run\":%s,"
+               "\"seconds\":%.3f}\n",
+               format->name, type ? type->name : "keep", r->bytes, r->tensors, r->files,
+               r->left_out, r->exact ? "true" : "false", o->dry_run ? "true" : "false", seconds);
+        return;
+    }
+    fprintf(stderr, "%s %s: %" PRIu32 " tensors, %" PRIu64 " bytes%s%s%s; %s.\n",
+            o->dry_run ? "Would write" : "Wrote", path, r->tensors, r->bytes,
+            type ? ", matrices as " : "", type ? type->name : "", type ? "" : ", types kept",
+            r->exact ? "every value is the source's" : "values were rounded");
+    if (r->left_out)
+        fprintf(stderr, "Left out: %" PRIu32 " tensors of the picture part, or said twice.\n",
+                r->left_out);
+    if (*s->tokenizer_note)
+        fprintf(stderr, "Its tokenizer is left out: %s.\n", s->tokenizer_note);
+}
+
+static bool run_conversion(const Source *s, const char *path, const ConvertFormat *format,
+                           const StoredType *type, const char *verb, const ModelOptions *o,
+                           Error *err)
+{
+    ConvertResult result;
+    Progress progress = {.start = clock_seconds(), .verb = verb,
+                         .moving = isatty(STDERR_FILENO)};
+    ConvertOptions options = {.type = type, .dry_run = o->dry_run, .progress = show_progress,
+                              .user = &progress};
+    progress.last = progress.start;
+    terminal_catch_signals();
+    bool ok = convert(format, s, path, &options, &result, err);
+    if (progress.moving && progress.shown)
+        fputs("\r\033[K", stderr);
+    if (ok)
+        report(s, path, format, type, o, &result, clock_seconds() - progress.start);
     return ok;
 }
 
-static bool read_config(const char *folder, Facts *f, Error *err)
+static bool import(const char **words, const ModelOptions *o, Error *err)
 {
-    char path[SHOW_ROOM];
-    return fs_join(path, sizeof path, folder, "tokenizer_config.json", err) &&
-           (!fs_exists(path) || json_read(&f->config, path, CONFIG_BYTES_MAX, err));
-}
-
-static void find_signature(const char *folder, Facts *f)
-{
-    ManifestReport report;
-    Error problem;
-    if (manifest_verify(folder, NULL, &report, &problem)) {
-        f->signature_state = "whole";
-        snprintf(f->signature, sizeof f->signature, "whole, as signed by key %s", report.key_id);
-    } else if (problem.code == ERR_NOT_FOUND && !f->files[4].digest[0]) {
-        f->signature_state = "unsigned";
-        snprintf(f->signature, sizeof f->signature, "not signed");
-    } else {
-        f->signature_state = "broken";
-        snprintf(f->signature, sizeof f->signature, "BROKEN: %s", problem.text);
-    }
-}
-
-static bool find_facts(const Model *model, const char *folder, Facts *f, Error *err)
-{
-    const ModelConfig *c = &model->config;
-    f->model = model;
-    f->cache_per_token = 2ull * c->layers * c->kv_heads * c->head_width * sizeof(float);
-    if (!digest_files(folder, f, err) || !find_dtypes(folder, f, err) ||
-        !plan_weights(model, DT_F32, &f->as_f32, err) ||
-        !plan_weights(model, DT_Q8_0, &f->as_q8_0, err) || !read_config(folder, f, err))
+    const StoredType *type;
+    Source *source;
+    if (!find_type("dtype", o->dtype, &type, err) || !source_open(&source, words[0], err))
         return false;
-    find_signature(folder, f);
-    return true;
+    bool ok = run_conversion(source, words[1], find_format("hf"), type, "import", o, err);
+    source_close(source);
+    return ok;
 }
 
-/* The text of the folder's template; NULL: it has none. */
-static const char *template_text(const Facts *f)
+static bool export(const char **words, const ModelOptions *o, Error *err)
 {
-    return json_string_value(json_object_get(f->config, "chat_template"));
-}
-
-static const char *template_name(const Facts *f)
-{
-    if (f->model->chat)
-        return f->model->chat->name;
-    return template_text(f) ? "unknown" : "none";
-}
-
-/* ---- show ---- */
-
-static bool show_json(const Facts *f, Error *err)
-{
-    const ModelConfig *c = &f->model->config;
-    auto_buf Buf line;
-    buf_init(&line, SHOW_BYTES_MAX);
-    auto_json json_t *files = json_object();
-    for (size_t i = 0; files && i < sizeof fact_files / sizeof *fact_files; i++) {
-        const FileFact *file = &f->files[i];
-        if (file->digest[0] &&
-            json_object_set_new(files, file->file,
-                                json_pack("{s:I, s:s}", "bytes", (json_int_t)file->bytes, "sha256",
-                                          file->digest)) != 0)
-            return fail(err, ERR_MEMORY, "no memory for the answer");
-    }
-    auto_json json_t *object = json_pack(
-        "{s:s, s:s, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b}, s:i, s:I, s:i, s:s, s:s, s:{s:I, "
-        "s:o, s:I}, s:O, s:{s:s, s:s}}",
-        "name", f->model->name, "family", f->model->family->name, "shape", "layers",
-        (int)c->layers, "width", (int)c->width, "heads", (int)c->heads, "kv_heads",
-        (int)c->kv_heads, "head_width", (int)c->head_width, "ff_width", (int)c->ff_width, "vocab",
-        (int)c->vocab, "tied", c->tied, "context", (int)c->context, "parameters",
-        (json_int_t)model_parameters(f->model), "tensors", (int)f->tensors, "dtypes", f->dtypes,
-        "template", template_name(f), "memory", "f32", (json_int_t)f->as_f32, "q8_0",
-        f->as_q8_0 ? json_integer((json_int_t)f->as_q8_0) : json_null(), "cache_per_token",
-        (json_int_t)f->cache_per_token, "files", files, "signature", "state", f->signature_state,
-        "text", f->signature);
-    if (!object)
-        return fail(err, ERR_MEMORY, "no memory for the answer");
-    if (!json_dump(object, &line, err))
+    const ConvertFormat *format = find_format(o->format ? o->format : "gguf");
+    const StoredType *type;
+    Source *source;
+    if (!format)
+        return fail(err, ERR_INPUT, "--format must be hf, mistral or gguf, is '%.40s'", o->format);
+    if (!find_type("type", o->type, &type, err) || !source_open(&source, words[0], err))
         return false;
-    puts(line.data);
-    return true;
+    bool ok = run_conversion(source, words[1], format, type, "export", o, err);
+    source_close(source);
+    return ok;
 }
 
-static void show_text(const Facts *f)
+static bool merge(const char **words, const ModelOptions *o, Error *err)
 {
-    const ModelConfig *c = &f->model->config;
-    double mega = 1e6;
-    printf("name        %s\n", f->model->name);
-    printf("family      %s (%s)\n", f->model->family->name, f->model->family->architecture);
-    printf("shape       %u layers of width %u, %u heads of %u (%u for keys and values), "
-           "feed-forward %u\n",
-           c->layers, c->width, c->heads, c->head_width, c->kv_heads, c->ff_width);
-    printf("vocabulary  %u tokens, %s\n", c->vocab,
-           c->tied ? "the head is the embedding" : "the head is a matrix of its own");
-    printf("parameters  %llu\n", (unsigned long long)model_parameters(f->model));
-    printf("stored as   %s, %u tensors\n", f->dtypes, f->tensors);
-    printf("context     %u tokens", c->context);
-    if (c->window)
-        printf(", sliding window of %u", c->window);
-    printf("\ntemplate    %s\n", template_name(f));
-    printf("memory      weights %.1f MB as f32, ", (double)f->as_f32 / mega);
-    if (f->as_q8_0)
-        printf("%.1f MB as q8_0", (double)f->as_q8_0 / mega);
-    else
-        printf("not possible as q8_0 (rows are no multiple of 32)");
-    printf("; %.1f kB for each token of context\n", (double)f->cache_per_token / 1e3);
-    for (size_t i = 0; i < sizeof fact_files / sizeof *fact_files; i++) {
-        if (f->files[i].digest[0])
-            printf("%s sha256 %s  %s\n", i ? "           " : "files      ", f->files[i].digest,
-                   f->files[i].file);
+    const StoredType *type;
+    Adapter *adapter;
+    Source *source;
+    if (!find_type("dtype", o->dtype, &type, err) || !source_open(&source, words[0], err))
+        return false;
+    bool ok = adapter_open(&adapter, words[1], err);
+    if (ok) {
+        ok = adapter_attach(adapter, source, err) &&
+             run_conversion(source, words[2], find_format("hf"), type, "merge", o, err);
+        adapter_close(adapter);
     }
-    printf("signature   %s\n", f->signature);
+    source_close(source);
+    return ok;
 }
 
-static bool show_loaded(const Model *model, const char *folder, const ModelOptions *o, Error *err)
+/* The adapter in a checkpoint of a training run, in PEFT's form. */
+static bool adapter(const char **words, const ModelOptions *o, Error *err)
 {
-    Facts f = {0};
-    bool ok = find_facts(model, folder, &f, err);
-    const char *text = ok ? template_text(&f) : NULL;
-    if (ok && o->print_template && !text)
-        ok = fail(err, ERR_NOT_FOUND, "'%s' has no chat template", folder);
-    else if (ok && o->print_template)
-        puts(text);
-    else if (ok && o->json)
-        ok = show_json(&f, err);
-    else if (ok)
-        show_text(&f);
-    json_decref(f.config);
+    Source *source;
+    uint32_t count;
+    char *end;
+    double alpha = o->alpha ? strtod(o->alpha, &end) : 0;
+    if (!o->alpha || *end || !(alpha > 0 && alpha <= 1e6))
+        return fail(err, ERR_INPUT, "say the lora.alpha of the recipe: --alpha 16");
+    if (!source_open(&source, words[0], err))
+        return false;
+    bool ok = adapter_write_state(source, words[1], alpha, words[2], &count, err);
+    source_close(source);
+    if (ok)
+        fprintf(stderr, "Wrote %s: an adapter of %" PRIu32 " matrices.\n", words[2], count);
     return ok;
 }
 
 static bool show(const char **words, const ModelOptions *o, Error *err)
 {
-    Model *model;
-    if (o->print_template && o->json)
-        return fail(err, ERR_INPUT, "choose one of --json and --template");
-    if (!model_load(&model, words[0], err))
-        return false;
-    bool ok = show_loaded(model, words[0], o, err);
-    model_free(model);
-    return ok;
+    ShowOptions options = {o->json, o->print_template, o->hash};
+    return model_show(words[0], &options, err);
 }
 
-/* ---- export ---- */
+/* ---- logits ---- */
 
-static bool export(const char **words, const ModelOptions *o, Error *err)
+/* "1,2,3" */
+static bool parse_tokens(const char *text, int32_t *ids, uint32_t *count, Error *err)
 {
-    const GgufExportType *type = gguf_export_type_named(o->type ? o->type : "f16");
+    *count = 0;
+    for (const char *at = text; at && *at; at++) {
+        char *end;
+        errno = 0;
+        long value = strtol(at, &end, 10);
+        if (end == at || errno || value < 0 || value > INT32_MAX || (*end && *end != ','))
+            return fail(err, ERR_INPUT, "--tokens must be whole numbers with commas between, is "
+                                        "'%.60s'", text);
+        if (*count == TOKENS_MAX)
+            return fail(err, ERR_LIMIT, "--tokens has over %d numbers", TOKENS_MAX);
+        ids[(*count)++] = (int32_t)value;
+        if (!*end)
+            return true;
+        at = end;
+    }
+    return fail(err, ERR_INPUT, "say which tokens: --tokens 1,2,3");
+}
+
+static void print_logits(const float *logits, uint32_t vocab, bool json)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < vocab; i++)
+        best = logits[i] > logits[best] ? i : best;
+    if (!json) {
+        printf("%" PRIu32 " %.9g\n", best, (double)logits[best]);
+        return;
+    }
+    printf("{\"best\":%" PRIu32 ",\"logits\":[", best);
+    for (uint32_t i = 0; i < vocab; i++)
+        printf("%s%.9g", i ? "," : "", (double)logits[i]);
+    puts("]}");
+}
+
+static bool logits(const char **words, const ModelOptions *o, Error *err)
+{
     Model *model;
-    if (!type)
-        return fail(err, ERR_INPUT, "--type must be f32, f16, bf16 or q8_0, is '%.40s'", o->type);
-    if (!model_load(&model, words[0], err))
+    uint32_t count;
+    auto_free int32_t *ids = mem_alloc(TOKENS_MAX, sizeof *ids);
+    if (!ids)
+        return fail(err, ERR_MEMORY, "no memory for tokens");
+    if (!parse_tokens(o->tokens, ids, &count, err) || !model_load(&model, words[0], err))
         return false;
-    bool ok = gguf_export(model, type, words[1], err);
+    auto_free float *values = mem_alloc(model->config.vocab, sizeof *values);
+    bool ok = values || fail(err, ERR_MEMORY, "no memory for logits");
+    ok = ok && model_logits(model, ids, count, o->threads, values, err);
+    if (ok)
+        print_logits(values, model->config.vocab, o->json);
     model_free(model);
-    if (!ok)
-        return false;
-    long long bytes = (long long)fs_size(words[1]);
-    if (o->json)
-        printf("{\"type\":\"%s\",\"bytes\":%lld}\n", type->name, bytes);
-    else
-        fprintf(stderr, "Wrote %s: %lld bytes, matrices as %s.\n", words[1], bytes, type->name);
-    return true;
+    return ok;
 }
 
 /* ---- the command ---- */
@@ -279,20 +250,31 @@ static const struct {
     const char *form;
     bool (*run)(const char **words, const ModelOptions *o, Error *err);
 } verbs[] = {
-    {"show", 1, "model show FOLDER", show},
-    {"export", 2, "model export FOLDER OUT.gguf", export},
+    {"show", 1, "model show FOLDER|FILE", show},
+    {"import", 2, "model import SOURCE FOLDER", import},
+    {"export", 2, "model export FOLDER OUT", export},
+    {"merge", 3, "model merge BASE ADAPTER FOLDER", merge},
+    {"adapter", 3, "model adapter BASE STATE FOLDER --alpha A", adapter},
+    {"logits", 1, "model logits FOLDER --tokens 1,2,3", logits},
 };
 
 bool command_model(int argc, char **argv, Error *err)
 {
     ModelOptions o = {0};
-    const char *words[3] = {NULL, NULL, NULL};
+    const char *words[5] = {NULL, NULL, NULL, NULL, NULL};
     uint32_t found;
     const ArgOption options[] = {
-        {"type", ARG_TEXT, &o.type, "TYPE", "f32, f16, bf16 or q8_0"},
-        {"template", ARG_FLAG, &o.print_template, NULL, "print the chat template alone"},
+        {"type", ARG_TEXT, &o.type, "TYPE", "export: f32, f16, bf16 or q8_0; else kept"},
+        {"dtype", ARG_TEXT, &o.dtype, "TYPE", "import, merge: f32, f16 or bf16; else kept"},
+        {"format", ARG_TEXT, &o.format, "FORMAT", "export: gguf, hf or mistral"},
+        {"tokens", ARG_TEXT, &o.tokens, "IDS", "logits: 1,2,3"},
+        {"alpha", ARG_TEXT, &o.alpha, "A", "adapter: lora.alpha of the recipe"},
+        {"threads", ARG_U32, &o.threads, "N", "logits: 0: all"},
+        {"template", ARG_FLAG, &o.print_template, NULL, "show: print the chat template alone"},
+        {"hash", ARG_FLAG, &o.hash, NULL, "show: a digest of every tensor"},
+        {"dry-run", ARG_FLAG, &o.dry_run, NULL, "plan all, write nothing"},
         {"json", ARG_FLAG, &o.json, NULL, "for programs"}};
-    if (!args_parse(argc, argv, options, 3, words, 3, &found, err))
+    if (!args_parse(argc, argv, options, sizeof options / sizeof *options, words, 5, &found, err))
         return false;
     for (size_t i = 0; found && i < sizeof verbs / sizeof *verbs; i++) {
         if (strcmp(words[0], verbs[i].name) != 0)
@@ -301,5 +283,6 @@ bool command_model(int argc, char **argv, Error *err)
             return fail(err, ERR_INPUT, "the form is: bastide %s", verbs[i].form);
         return verbs[i].run(words + 1, &o, err);
     }
-    return fail(err, ERR_INPUT, "say: bastide model show FOLDER, or export FOLDER OUT.gguf");
+    return fail(err, ERR_INPUT, "say: bastide model show FOLDER, import SOURCE FOLDER, export "
+                                "FOLDER OUT, merge BASE ADAPTER FOLDER, or logits FOLDER");
 }

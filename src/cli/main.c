@@ -37,11 +37,32 @@ const Command commands[] = {
      "The keys of a recipe are in docs/recipe.md.\n\n"
      "example: bastide train recipes/shakespeare.yaml --dry-run\n",
      command_train, false},
-    {"model", "show a model, export it as GGUF",
-     "usage: bastide model show FOLDER [--json] [--template]\n"
-     "       bastide model export FOLDER OUT.gguf [--type f32|f16|bf16|q8_0]\n\n"
-     "example: bastide model show bastide-workspace/models/catalogue\n",
+    {"model", "show, import, export, merge checkpoints",
+     "usage: bastide model show FOLDER|FILE [--json] [--template] [--hash]\n"
+     "       bastide model import SOURCE FOLDER [--dtype f32|f16|bf16] [--dry-run] [--json]\n"
+     "       bastide model export FOLDER OUT [--format gguf|hf|mistral] [--type TYPE] [--dry-run]\n"
+     "       bastide model merge BASE ADAPTER FOLDER [--dtype f32|f16|bf16]\n"
+     "       bastide model adapter BASE STATE.safetensors FOLDER --alpha A\n"
+     "       bastide model logits FOLDER --tokens 1,2,3 [--json]\n\n"
+     "A source is a folder of Hugging Face or Mistral, a GGUF file, or one of llama2.c. Types are\n"
+     "kept unless one is given; export knows f32, f16, bf16 and q8_0.\n\n"
+     "example: bastide model import mistral-7b.gguf models/mistral-7b\n",
      command_model, false},
+    {"quantise", "store a model in fewer bits, and prove what that cost",
+     "usage: bastide quantise MODEL OUT.gguf [--type TYPE | --fit SIZE] [--calibrate TEXT]\n"
+     "                        [--prove TEXT] [--json]\n"
+     "       bastide quantise MODEL --dry-run [--fit SIZE] [--calibrate TEXT] [--prove TEXT]\n\n"
+     "--type TYPE       of the matrices: q4_k (the default), q5_k, q6_k, q8_0, ...\n"
+     "--fit SIZE        the mixture of types with the least error in a file of SIZE (2GiB, 700MB)\n"
+     "--calibrate TEXT  a file of text: what the model does with it says which weights matter\n"
+     "--prove TEXT      other text: perplexity and divergence from the original, with intervals\n"
+     "--dry-run         write nothing, list size (and proof) of every type\n"
+     "--imatrix FILE    a calibration of llama.cpp's form; --save-imatrix FILE writes one\n"
+     "--calibrate-tokens N, --prove-tokens N   of the texts to read (8192, 16384)\n"
+     "--threads N       0: all\n"
+     "See docs/quantisation.md.\n\n"
+     "example: bastide quantise models/catalogue catalogue.gguf --type q4_k --calibrate some.txt\n",
+     command_quantise, false},
     {"verify", "check a signed model, file by file",
      "usage: bastide verify FOLDER [--key SIGN.PUB] [--json]\n\n"
      "example: bastide verify bastide-workspace/models/catalogue\n",
@@ -53,6 +74,14 @@ const Command commands[] = {
      "answering it.\n\n"
      "example: bastide generate models/catalogue \"htop: interactive processes viewer\"\n",
      command_generate, false},
+    {"tokenize", "turn text into token ids, or ids into text",
+     "usage: bastide tokenize --model PATH [--special] [--decode] [--json] < TEXT\n\n"
+     "PATH is a model's folder or a file: tokenizer.json, tekken.json, a SentencePiece\n"
+     "tokenizer.model, GGUF, .tiktoken. Text is read from standard input; with --decode ids are: as\n"
+     "{\"ids\": [...]}, [...] or numbers between blanks.\n"
+     "--special  put the begin and end tokens the model wants around the text; print special tokens\n\n"
+     "example: bastide tokenize --model models/mistral --json < letter.txt\n",
+     command_tokenize, false},
     {"up", "serve models on an OpenAI-compatible endpoint",
      "usage: bastide up [--workspace FOLDER] [--port N] [--host ADDRESS] [--threads N]\n"
      "                  [--weights f32|q8_0] [--certificate FILE --certificate-key FILE]\n"

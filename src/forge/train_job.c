@@ -32,7 +32,7 @@ static bool load_base(TrainJob *job, Error *err)
     if (!model_load(&job->model, r->base, err))
         return false;
     if (!job->model->tokenizer)
-        return fail(err, ERR_NOT_FOUND, "'%s' has no tokenizer.json: it cannot be trained",
+        return fail(err, ERR_NOT_FOUND, "'%s' has no tokenizer: it cannot be trained",
                     r->base);
     snprintf(job->model->name, sizeof job->model->name, "%s", r->name);
     job->family = job->model->family;
@@ -136,7 +136,8 @@ static void fill_options(TrainJob *job)
     job->options = (RunOptions){
         .folder = r->run, .phase = train_method_names[r->method], .data_digest = job->run_sha256,
         .trainer = {.row_tokens = r->train.row_tokens, .threads = r->train.threads,
-                    .recompute = r->train.recompute, .lora_rank = r->lora.rank,
+                    .precision = (Precision)r->train.precision,
+                    .recompute = (Recompute)r->train.recompute, .lora_rank = r->lora.rank,
                     .lora_alpha = (float)r->lora.alpha, .lora_targets = r->lora.targets,
                     .beta1 = (float)r->train.beta1, .beta2 = (float)r->train.beta2,
                     .eps = (float)r->train.eps, .decay = (float)r->train.decay,

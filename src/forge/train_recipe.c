@@ -2,6 +2,7 @@
 #include "forge/train_recipe.h"
 
 #include "base/mem.h"
+#include "train/trainer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -95,8 +96,13 @@ static const RecipeField fields[] = {
     {"train.seed", RECIPE_U64, AT(train.seed), 0, 1e18, .meaning = "of weights and order"},
     {"train.threads", RECIPE_U32, AT(train.threads), 0, 256,
      .meaning = "0: all; the result does not depend on it"},
-    {"train.recompute", RECIPE_U32, AT(train.recompute), 0, 1000,
-     .meaning = "layers recomputed together in the backward pass, to save memory; 0: none"},
+    {"train.precision", RECIPE_CHOICE, AT(train.precision), .choices = precision_names,
+     .meaning = "of matrix products; high is faster on processors with a bf16 matrix unit, with "
+                "16 bits of mantissa instead of 24"},
+    {"train.recompute", RECIPE_CHOICE, AT(train.recompute), .choices = recompute_names,
+     .meaning = "what is computed again in the backward pass to save memory: nothing, norms and "
+                "activations, the wide products too, or whole layers; auto: as little as keeps "
+                "activations within 768 MiB"},
     {"train.checkpoint_every", RECIPE_U64, AT(train.checkpoint_every), 0, 1e12,
      .meaning = "updates; 0: at the end only"},
     {"train.evaluate_every", RECIPE_U64, AT(train.evaluate_every), 0, 1e12,
@@ -153,7 +159,7 @@ static bool check_model(TrainRecipe *r, Error *err)
         return fail(err, ERR_INPUT, "'model.width' %u must be a multiple of 'model.heads' %u",
                     r->model.width, r->model.heads);
     if (!family_named(r->model.family))
-        return fail(err, ERR_INPUT, "'model.family' must be llama or mistral, is '%.40s'",
+        return fail(err, ERR_INPUT, "'model.family' '%.40s' is not in docs/models.md; llama is the plain one",
                     r->model.family);
     if (r->tokenizer.bytes == (r->tokenizer.vocab != 0))
         return fail(err, ERR_INPUT, "a new model needs either 'tokenizer.vocab' or "

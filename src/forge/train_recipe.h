@@ -35,7 +35,7 @@ typedef struct {
         bool tied;
     } model;
     struct {
-        uint32_t row_tokens, rows, windows, recompute, threads, keep, schedule;
+        uint32_t row_tokens, rows, windows, recompute, threads, keep, schedule, precision;
         uint64_t steps, seed, checkpoint_every, evaluate_every;
         double epochs, rate, warmup, floor, decay_share, beta1, beta2, eps, decay, clip;
     } train;

@@ -42,7 +42,8 @@ const GgufTypeInfo gguf_type_info[GGUF_TYPE_COUNT] = {
 };
 
 struct Gguf {
-    FsMap map; /* zeroed when parsed from the caller's memory */
+    FsMap map;       /* zeroed when parsed from the caller's memory */
+    uint8_t *prefix; /* the start of the file, when only its header was read */
     Arena arena;
     char name[256];
     uint32_t version, value_count, tensor_count;
@@ -57,6 +58,8 @@ struct Gguf {
 
 typedef struct {
     const uint8_t *start, *at, *end;
+    uint64_t size; /* of the file: beyond end when only its start is at hand */
+    bool starved;  /* failed for want of bytes */
     Gguf *gguf;
     Error *err;
 } Cursor;
@@ -71,9 +74,19 @@ __attribute__((format(printf, 2, 3))) static bool fail_here(Cursor *c, const cha
     return fail(c->err, ERR_FORMAT, "%s: %s", c->gguf->name, text);
 }
 
+/* True when fewer than count items of `each` bytes are left at the cursor. When the file itself has
+ * them, behind the start that was read, the cursor is marked as starved. */
+static bool lacks(Cursor *c, uint64_t count, uint64_t each)
+{
+    if (count <= (uint64_t)(c->end - c->at) / each)
+        return false;
+    c->starved = count <= (c->size - (uint64_t)(c->at - c->start)) / each;
+    return true;
+}
+
 static bool take(Cursor *c, void *out, size_t size)
 {
-    if (size > (size_t)(c->end - c->at))
+    if (lacks(c, size, 1))
         return fail_here(c, "is cut: %zu bytes are needed at %zu, the file has %zu", size,
                          (size_t)(c->at - c->start), (size_t)(c->end - c->start));
     memcpy(out, c->at, size);
@@ -87,7 +100,7 @@ static bool take_text(Cursor *c, const char **text, uint64_t *length)
     *length = 0;
     if (!take(c, length, sizeof *length))
         return false;
-    if (*length > (uint64_t)(c->end - c->at))
+    if (lacks(c, *length, 1))
         return fail_here(c, "is cut: a text of %" PRIu64 " bytes at %zu does not fit", *length,
                          (size_t)(c->at - c->start));
     *text = (const char *)c->at;
@@ -119,7 +132,7 @@ static bool take_items(Cursor *c, GgufValue *value)
 {
     if (value->type != GGUF_TEXT) {
         uint64_t each = gguf_type_info[value->type].bytes;
-        if (value->count > (uint64_t)(c->end - c->at) / each)
+        if (lacks(c, value->count, each))
             return fail_here(c, "key '%.80s': %" PRIu64 " items do not fit in the file",
                              value->key, value->count);
         c->at += value->count * each;
@@ -215,14 +228,15 @@ static bool take_tensor(Cursor *c, GgufTensor *tensor, uint64_t *expected)
 static bool place_data(Cursor *c)
 {
     Gguf *gguf = c->gguf;
-    uint64_t size = (uint64_t)(c->end - c->start), alignment = gguf->alignment;
+    uint64_t size = c->size, alignment = gguf->alignment;
     uint64_t at = ((uint64_t)(c->at - c->start) + alignment - 1) & ~(alignment - 1);
     for (uint32_t i = 0; i < gguf->tensor_count; i++) {
         GgufTensor *tensor = &gguf->tensors[i];
         if (at > size || tensor->bytes > size - at)
             return fail_here(c, "tensor '%.80s': ends at %" PRIu64 ", file has %" PRIu64,
                              tensor->name, at + tensor->bytes, size);
-        tensor->data = c->start + at;
+        tensor->data = gguf->prefix ? NULL : c->start + at;
+        tensor->offset = at;
         at += (tensor->bytes + alignment - 1) & ~(alignment - 1);
     }
     return true;
@@ -300,7 +314,7 @@ static bool take_header(Cursor *c, uint64_t *tensors, uint64_t *pairs)
                                        "and %d are read", c->gguf->name, *tensors, *pairs,
                     GGUF_TENSORS_MAX, GGUF_PAIRS_MAX);
     /* the shortest pair is 14 bytes, the shortest tensor 33 */
-    if (*tensors * 33 + *pairs * 14 > (uint64_t)(c->end - c->at))
+    if (lacks(c, *tensors * 33 + *pairs * 14, 1))
         return fail_here(c, "is cut: %" PRIu64 " tensors and %" PRIu64 " keys do not fit", *tensors,
                          *pairs);
     c->gguf->version = version;
@@ -351,13 +365,52 @@ bool gguf_parse(Gguf **out, const uint8_t *bytes, size_t size, const char *name,
         return fail(err, ERR_MEMORY, "%s: no memory to open it", name);
     arena_init(&gguf->arena, (size_t)256 << 20);
     snprintf(gguf->name, sizeof gguf->name, "%s", name);
-    Cursor cursor = {bytes, bytes, bytes + size, gguf, err};
+    Cursor cursor = {bytes, bytes, bytes + size, size, false, gguf, err};
     if (!take_all(&cursor)) {
         gguf_close(gguf);
         return false;
     }
     *out = gguf;
     return true;
+}
+
+/* Tries with the first `have` bytes of the file. *more: the header goes on behind them. */
+static bool parse_prefix(Gguf **out, const FsFile *file, size_t have, bool *more, Error *err)
+{
+    Gguf *gguf = mem_alloc(1, sizeof *gguf);
+    uint8_t *bytes = mem_alloc(have, 1);
+    *more = false;
+    if (!gguf || !bytes) {
+        mem_free(gguf);
+        mem_free(bytes);
+        return fail(err, ERR_MEMORY, "%s: no memory to read %zu bytes", file->path, have);
+    }
+    arena_init(&gguf->arena, (size_t)256 << 20);
+    snprintf(gguf->name, sizeof gguf->name, "%s", file->path);
+    gguf->prefix = bytes;
+    Cursor cursor = {bytes, bytes, bytes + have, file->size, false, gguf, err};
+    if (fs_file_read(file, 0, bytes, have, err)) {
+        if (take_all(&cursor)) {
+            *out = gguf;
+            return true;
+        }
+        *more = cursor.starved && have < file->size;
+    }
+    gguf_close(gguf);
+    return false;
+}
+
+bool gguf_open_header(Gguf **out, const FsFile *file, Error *err)
+{
+    enum { FIRST = 1 << 20 };
+    bool more = true;
+    for (size_t have = FIRST; more && have <= GGUF_HEADER_MAX; have *= 4) {
+        if (parse_prefix(out, file, have < file->size ? have : (size_t)file->size, &more, err))
+            return true;
+    }
+    if (more)
+        return fail(err, ERR_LIMIT, "%s: header of over %d bytes", file->path, GGUF_HEADER_MAX);
+    return false;
 }
 
 bool gguf_open(Gguf **out, const char *path, Error *err)
@@ -380,6 +433,7 @@ void gguf_close(Gguf *gguf)
     if (!gguf)
         return;
     arena_done(&gguf->arena);
+    mem_free(gguf->prefix);
     fs_unmap(&gguf->map);
     mem_free(gguf);
 }

@@ -1,5 +1,5 @@
-/* gguf.h: the GGUF container of ggml and llama.cpp: versions 2 and 3 read by mapping, 3 written in
- * a stream.
+/* gguf.h: the GGUF container of ggml and llama.cpp: versions 2 and 3 read by mapping or by
+ * position, 3 written in a stream.
  *
  * Layout (all little-endian): "GGUF", u32 version, u64 tensors, u64 pairs; the pairs (text key, u32
  * type, value); per tensor (text name, u32 rank, u64 shape[rank], u32 ggml type, u64 offset);
@@ -16,6 +16,7 @@
  */
 #pragma once
 #include "base/fs.h"
+#include "base/fs_file.h"
 
 enum {
     GGUF_TENSORS_MAX = 1 << 17,
@@ -23,6 +24,7 @@ enum {
     GGUF_NAME_BYTES_MAX = 255, /* of a key or a tensor */
     GGUF_RANK_MAX = 4,
     GGUF_ALIGNMENT = 32, /* of the files written */
+    GGUF_HEADER_MAX = 256 << 20,
 };
 
 /* ---- ggml's tensor types ---- */
@@ -66,8 +68,8 @@ typedef struct {
     const char *name;
     uint32_t type, rank; /* type indexes ggml_type_info */
     uint64_t shape[GGUF_RANK_MAX]; /* fastest first; 1 beyond rank */
-    const uint8_t *data;           /* inside the map */
-    uint64_t bytes;
+    const uint8_t *data;           /* inside the map; NULL when only the header was read */
+    uint64_t bytes, offset;        /* offset of the data in the file */
 } GgufTensor;
 
 typedef struct Gguf Gguf;
@@ -75,6 +77,9 @@ bool gguf_open(Gguf **out, const char *path, Error *err) MUST_CHECK;
 /* From memory that outlives the result; `name` for messages. The fuzz target's way in. */
 bool gguf_parse(Gguf **out, const uint8_t *bytes, size_t size, const char *name,
                 Error *err) MUST_CHECK;
+/* The header alone (at most GGUF_HEADER_MAX bytes), copied: tensors have no data, the caller reads
+ * it from `file` at their offsets, and survives a file that shrinks meanwhile. */
+bool gguf_open_header(Gguf **out, const FsFile *file, Error *err) MUST_CHECK;
 void gguf_close(Gguf *gguf); /* NULL is a no-op */
 
 const char *gguf_name(const Gguf *gguf); /* as given, for messages */

@@ -1,4 +1,4 @@
-/* safetensors.c: see safetensors.h.
+/* safetensors.c: reading; see safetensors.h. safetensors_write.c writes.
  *
  * A file is believed in three steps, each of which needs only what the one before proved:
  * the header fits in the file; each entry alone is well-formed and its size is its shape's;
@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "format/json.h"
+#include "format/safetensors_parts.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -31,8 +32,6 @@ struct Safetensors {
     uint32_t slot_mask;
 };
 
-static const char metadata_key[] = "__metadata__";
-
 /* ---- reading ---- */
 
 static uint64_t load_u64(const uint8_t *bytes)
@@ -43,22 +42,26 @@ static uint64_t load_u64(const uint8_t *bytes)
     return value;
 }
 
-static bool find_header(const uint8_t *bytes, size_t size, const char *name, size_t *length,
-                        Error *err)
+enum { START_BYTES = 32 }; /* enough to tell what a file is */
+
+/* bytes[have] is the start of a file of `size` bytes. */
+static bool find_header(const uint8_t *bytes, size_t have, uint64_t size, const char *name,
+                        size_t *length, Error *err)
 {
     static const char lfs[] = "version https://git-lfs";
-    if (size >= sizeof lfs - 1 && memcmp(bytes, lfs, sizeof lfs - 1) == 0)
+    if (have >= sizeof lfs - 1 && memcmp(bytes, lfs, sizeof lfs - 1) == 0)
         return fail(err, ERR_FORMAT, "%s: is a Git LFS pointer, not the weights: fetch them with "
                                      "'git lfs pull'", name);
     if (size < 8)
-        return fail(err, ERR_FORMAT, "%s: is cut: %zu bytes, a header needs 8", name, size);
+        return fail(err, ERR_FORMAT, "%s: is cut: %" PRIu64 " bytes, a header needs 8", name,
+                    size);
     uint64_t stated = load_u64(bytes);
     if (stated > ST_HEADER_MAX)
         return fail(err, ERR_LIMIT, "%s: header of %" PRIu64 " bytes, at most %d are read", name,
                     stated, ST_HEADER_MAX);
     if (stated > size - 8)
-        return fail(err, ERR_FORMAT, "%s: is cut: header ends at %" PRIu64 ", file at %zu", name,
-                    stated + 8, size);
+        return fail(err, ERR_FORMAT, "%s: is cut: header ends at %" PRIu64 ", file at %" PRIu64,
+                    name, stated + 8, size);
     if (stated == 0 || bytes[8] != '{')
         return fail(err, ERR_FORMAT, "%s: header does not start with '{'", name);
     *length = (size_t)stated;
@@ -78,7 +81,7 @@ static bool read_dtype(const json_t *entry, StDtype *out)
 }
 
 /* Product of the shape and the item size; false when it does not fit 64 bits. */
-static bool shape_bytes(const StTensor *tensor, uint64_t *out)
+bool safetensors_shape_bytes(const StTensor *tensor, uint64_t *out)
 {
     uint64_t bytes = st_dtype_info[tensor->dtype].bytes;
     for (uint32_t i = 0; i < tensor->rank; i++) {
@@ -102,7 +105,7 @@ static bool read_sizes(const json_t *list, size_t least, size_t most, uint64_t *
     return true;
 }
 
-static bool is_clean_name(const char *name)
+bool safetensors_name_is_clean(const char *name)
 {
     while ((unsigned char)*name >= ' ' && *name != 127)
         name++;
@@ -114,7 +117,7 @@ static bool read_entry(const json_t *entry, const uint8_t *data, uint64_t data_s
                        StTensor *tensor, const char *name, Error *err)
 {
     const char *key = tensor->name;
-    if (!is_clean_name(key))
+    if (!safetensors_name_is_clean(key))
         return fail(err, ERR_FORMAT, "%s: a tensor name has a control character", name);
     if (!json_is_object(entry) || json_object_size(entry) != 3)
         return fail(err, ERR_FORMAT, "%s: tensor '%.80s': must have dtype, shape, data_offsets "
@@ -122,7 +125,7 @@ static bool read_entry(const json_t *entry, const uint8_t *data, uint64_t data_s
     if (!read_dtype(entry, &tensor->dtype)) {
         const char *text = json_string_value(json_object_get(entry, "dtype"));
         return fail(err, ERR_FORMAT, "%s: tensor '%.80s': unknown dtype '%.16s'", name, key,
-                    text && is_clean_name(text) ? text : "?");
+                    text && safetensors_name_is_clean(text) ? text : "?");
     }
     const json_t *shape = json_object_get(entry, "shape");
     if (!read_sizes(shape, 0, ST_RANK_MAX, tensor->shape))
@@ -137,10 +140,11 @@ static bool read_entry(const json_t *entry, const uint8_t *data, uint64_t data_s
         return fail(err, ERR_FORMAT, "%s: tensor '%.80s': ends at %" PRIu64 ", data at %" PRIu64,
                     name, key, place[1], data_size);
     uint64_t want;
-    if (!shape_bytes(tensor, &want) || want != place[1] - place[0])
+    if (!safetensors_shape_bytes(tensor, &want) || want != place[1] - place[0])
         return fail(err, ERR_FORMAT, "%s: tensor '%.80s': %" PRIu64 " bytes do not match its shape",
                     name, key, place[1] - place[0]);
-    tensor->data = data + place[0];
+    tensor->data = data ? data + place[0] : NULL;
+    tensor->offset = place[0];
     tensor->bytes = want;
     return true;
 }
@@ -149,30 +153,32 @@ static bool read_entry(const json_t *entry, const uint8_t *data, uint64_t data_s
 static int by_place(const void *left, const void *right)
 {
     const StTensor *a = left, *b = right;
-    if (a->data != b->data)
-        return a->data < b->data ? -1 : 1;
+    if (a->offset != b->offset)
+        return a->offset < b->offset ? -1 : 1;
     if (a->bytes != b->bytes)
         return a->bytes < b->bytes ? -1 : 1;
     return strcmp(a->name, b->name);
 }
 
-static bool tiles_exactly(const Safetensors *st, const uint8_t *data, uint64_t data_size,
-                          const char *name, Error *err)
+/* On the way offsets become those in the file, where the data starts at `start`. */
+static bool tiles_exactly(Safetensors *st, uint64_t start, uint64_t data_size, const char *name,
+                          Error *err)
 {
-    const uint8_t *end = data;
+    uint64_t end = 0;
     for (uint32_t i = 0; i < st->count; i++) {
-        const StTensor *tensor = &st->tensors[i];
-        if (tensor->data != end)
-            return fail(err, ERR_FORMAT, "%s: tensor '%.80s': starts at %zu, %s %zu", name,
-                        tensor->name, (size_t)(tensor->data - data),
-                        tensor->data < end ? "inside the one that ends at"
-                                           : "leaving a hole after",
-                        (size_t)(end - data));
-        end += tensor->bytes;
+        StTensor *tensor = &st->tensors[i];
+        if (tensor->offset != end)
+            return fail(err, ERR_FORMAT, "%s: tensor '%.80s': starts at %" PRIu64 ", %s %" PRIu64,
+                        name, tensor->name, tensor->offset,
+                        tensor->offset < end ? "inside the one that ends at"
+                                             : "leaving a hole after",
+                        end);
+        tensor->offset += start;
+        end += tensor->bytes; /* within data_size: every entry alone was */
     }
-    if (end != data + data_size)
-        return fail(err, ERR_FORMAT, "%s: tensors end at %zu, data at %" PRIu64, name,
-                    (size_t)(end - data), data_size);
+    if (end != data_size)
+        return fail(err, ERR_FORMAT, "%s: tensors end at %" PRIu64 ", data at %" PRIu64, name, end,
+                    data_size);
     return true;
 }
 
@@ -213,10 +219,10 @@ static bool index_names(Safetensors *st, const char *name, Error *err)
     return true;
 }
 
-static bool read_tensors(Safetensors *st, const uint8_t *data, uint64_t data_size,
+static bool read_tensors(Safetensors *st, const uint8_t *data, uint64_t start, uint64_t data_size,
                          const char *name, Error *err)
 {
-    const json_t *metadata = json_object_get(st->header, metadata_key);
+    const json_t *metadata = json_object_get(st->header, ST_METADATA_KEY);
     size_t entries = json_object_size(st->header);
     st->tensors = mem_alloc(entries, sizeof *st->tensors);
     if (!st->tensors)
@@ -232,26 +238,46 @@ static bool read_tensors(Safetensors *st, const uint8_t *data, uint64_t data_siz
         st->count++;
     }
     qsort(st->tensors, st->count, sizeof *st->tensors, by_place);
-    return check_metadata(metadata, name, err) && tiles_exactly(st, data, data_size, name, err) &&
+    return check_metadata(metadata, name, err) && tiles_exactly(st, start, data_size, name, err) &&
            index_names(st, name, err);
+}
+
+/* text[header] is the JSON; data NULL when it was not read. */
+static bool parse_header(Safetensors **out, const char *text, size_t header, const uint8_t *data,
+                         uint64_t size, const char *name, Error *err)
+{
+    Safetensors *st = mem_alloc(1, sizeof *st);
+    if (!st)
+        return fail(err, ERR_MEMORY, "%s: no memory to open it", name);
+    if (!json_parse(&st->header, text, header, name, err) ||
+        !read_tensors(st, data, 8 + header, size - 8 - header, name, err)) {
+        safetensors_close(st);
+        return false;
+    }
+    *out = st;
+    return true;
 }
 
 bool safetensors_parse(Safetensors **out, const uint8_t *bytes, size_t size, const char *name,
                        Error *err)
 {
     size_t header = 0;
-    if (!find_header(bytes, size, name, &header, err))
+    return find_header(bytes, size, size, name, &header, err) &&
+           parse_header(out, (const char *)bytes + 8, header, bytes + 8 + header, size, name, err);
+}
+
+bool safetensors_open_header(Safetensors **out, const FsFile *file, Error *err)
+{
+    uint8_t start[START_BYTES];
+    size_t first = file->size < sizeof start ? (size_t)file->size : sizeof start, header = 0;
+    if (!fs_file_read(file, 0, start, first, err) ||
+        !find_header(start, first, file->size, file->path, &header, err))
         return false;
-    Safetensors *st = mem_alloc(1, sizeof *st);
-    if (!st)
-        return fail(err, ERR_MEMORY, "%s: no memory to open it", name);
-    if (!json_parse(&st->header, (const char *)bytes + 8, header, name, err) ||
-        !read_tensors(st, bytes + 8 + header, size - 8 - header, name, err)) {
-        safetensors_close(st);
-        return false;
-    }
-    *out = st;
-    return true;
+    auto_free char *text = mem_alloc(header, 1);
+    if (!text)
+        return fail(err, ERR_MEMORY, "%s: no memory for a header of %zu bytes", file->path, header);
+    return fs_file_read(file, 8, text, header, err) &&
+           parse_header(out, text, header, NULL, file->size, file->path, err);
 }
 
 bool safetensors_open(Safetensors **out, const char *path, Error *err)
@@ -299,96 +325,7 @@ const StTensor *safetensors_find(const Safetensors *st, const char *name)
 
 const char *safetensors_metadata(const Safetensors *st, const char *key)
 {
-    return json_string_value(json_object_get(json_object_get(st->header, metadata_key), key));
-}
-
-/* ---- writing ---- */
-
-/* Widest items first keeps every tensor aligned to its item; then by name, so that one set of
- * tensors has one file. */
-static int by_width_and_name(const void *left, const void *right)
-{
-    const StTensor *a = *(const StTensor *const *)left, *b = *(const StTensor *const *)right;
-    uint32_t a_bytes = st_dtype_info[a->dtype].bytes, b_bytes = st_dtype_info[b->dtype].bytes;
-    if (a_bytes != b_bytes)
-        return a_bytes > b_bytes ? -1 : 1;
-    return strcmp(a->name, b->name);
-}
-
-static bool add_entry(json_t *header, const StTensor *tensor, uint64_t *offset, Error *err)
-{
-    uint64_t want;
-    if (tensor->rank > ST_RANK_MAX || !shape_bytes(tensor, &want) || want != tensor->bytes)
-        return fail(err, ERR_INPUT, "tensor '%.80s': %" PRIu64 " bytes do not match its shape",
-                    tensor->name, tensor->bytes);
-    if (!is_clean_name(tensor->name) || strcmp(tensor->name, metadata_key) == 0)
-        return fail(err, ERR_INPUT, "a tensor is named __metadata__, or has a control character");
-    if (json_object_get(header, tensor->name))
-        return fail(err, ERR_INPUT, "tensor '%.80s': given twice", tensor->name);
-    uint64_t end;
-    if (__builtin_add_overflow(*offset, want, &end) || end > INT64_MAX)
-        return fail(err, ERR_LIMIT, "tensor '%.80s': ends past 2^63 bytes", tensor->name);
-    auto_json json_t *shape = json_array();
-    bool ok = shape != NULL;
-    for (uint32_t i = 0; i < tensor->rank; i++)
-        ok = ok && json_array_append_new(shape, json_integer((json_int_t)tensor->shape[i])) == 0;
-    json_t *entry = ok ? json_pack("{s:s, s:O, s:[I, I]}", "dtype",
-                                   st_dtype_info[tensor->dtype].name, "shape", shape,
-                                   "data_offsets", (json_int_t)*offset, (json_int_t)end)
-                       : NULL;
-    if (json_object_set_new(header, tensor->name, entry) != 0)
-        return fail(err, ERR_MEMORY, "tensor '%.80s': not UTF-8, or no memory", tensor->name);
-    *offset = end;
-    return true;
-}
-
-static bool build_header(Buf *out, const StTensor *const *order, uint32_t count, Error *err)
-{
-    auto_json json_t *header = json_pack("{s:{s:s}}", metadata_key, "format", "pt");
-    if (!header)
-        return fail(err, ERR_MEMORY, "no memory for the header");
-    uint64_t offset = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        if (!add_entry(header, order[i], &offset, err))
-            return false;
-    }
-    if (!json_dump(header, out, err))
-        return false;
-    while (out->size % 8)
-        buf_add_char(out, ' ');
-    return buf_ok(out, "header", err);
-}
-
-static bool write_file(FsWriter *w, const char *path, const Buf *header,
-                       const StTensor *const *order, uint32_t count, Error *err)
-{
-    uint8_t length[8];
-    for (int i = 0; i < 8; i++)
-        length[i] = (uint8_t)((uint64_t)header->size >> 8 * i);
-    if (!fs_writer_open(w, path, err) || !fs_writer_add(w, length, 8, err) ||
-        !fs_writer_add(w, header->data, header->size, err))
-        return false; /* a failed add has abandoned the file itself */
-    for (uint32_t i = 0; i < count; i++) {
-        if (!fs_writer_add(w, order[i]->data, order[i]->bytes, err))
-            return false;
-    }
-    return fs_writer_commit(w, err);
-}
-
-bool safetensors_write(const char *path, const StTensor *tensors, uint32_t count, Error *err)
-{
-    auto_buf Buf header;
-    buf_init(&header, ST_HEADER_MAX);
-    auto_free const StTensor **order = mem_alloc(count, sizeof *order);
-    auto_free FsWriter *writer = mem_alloc(1, sizeof *writer);
-    if (!order || !writer)
-        return fail(err, ERR_MEMORY, "%s: no memory to write %u tensors", path, count);
-    for (uint32_t i = 0; i < count; i++)
-        order[i] = &tensors[i];
-    qsort(order, count, sizeof *order, by_width_and_name);
-    if (!build_header(&header, order, count, err))
-        return fail_within(err, "%s", path);
-    return write_file(writer, path, &header, order, count, err);
+    return json_string_value(json_object_get(json_object_get(st->header, ST_METADATA_KEY), key));
 }
 
 /* ---- values ---- */

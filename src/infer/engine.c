@@ -49,7 +49,7 @@ static bool set_up(Engine *e, Error *err)
     if (!model_load(&e->model, e->options.model, err))
         return false;
     if (!e->model->tokenizer)
-        return fail(err, ERR_NOT_FOUND, "'%s' has no tokenizer.json: text needs one",
+        return fail(err, ERR_NOT_FOUND, "'%s' has no tokenizer: text needs one",
                     e->options.model);
     if (!make_stepper(e, err))
         return false;

@@ -92,8 +92,36 @@ static const ConfigCase config_cases[] = {
     {"\"head_dim\": 5", "head width, 5, must be even", ERR_INPUT},
     {"\"model_type\": \"gpt2\"", "model_type 'gpt2'", ERR_FORMAT},
     {"\"rope_scaling\": {\"factor\": 2}", "rope_scaling", ERR_FORMAT},
-    {"\"attention_bias\": true", "biases", ERR_FORMAT},
-    {"\"mlp_bias\": true", "biases", ERR_FORMAT},
+    {"\"rope_scaling\": {\"rope_type\": \"longrope\", \"factor\": 2}", "rope_type 'longrope'", ERR_FORMAT},
+    {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"mystery\": 2}", "unknown key \"mystery\"", ERR_FORMAT},
+    {"\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 2}", "'low_freq_factor'", ERR_FORMAT},
+    {"\"rope_scaling\": {\"rope_type\": \"linear\"}", "'factor' is missing", ERR_FORMAT},
+    {"\"rope_scaling\": {\"rope_type\": \"default\", \"llama_4_scaling_beta\": 0.1}",
+     "a llama model cannot have queries scaled by position; choose family ministral3", ERR_INPUT},
+    {"\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 2.0}, "
+     "\"sliding_attention\": {\"rope_theta\": 3.0}}", "differ by type of layer", ERR_FORMAT},
+    {"\"attention_bias\": true", "q_proj.bias", ERR_FORMAT},
+    {"\"mlp_bias\": true", "gate_proj.bias", ERR_FORMAT},
+    {"\"model_type\": \"mistral\", \"attention_bias\": true", "biases", ERR_FORMAT},
+    {"\"partial_rotary_factor\": 0.5", "'partial_rotary_factor' changes", ERR_FORMAT},
+    {"\"attn_logit_softcapping\": 50.0", "'attn_logit_softcapping' changes", ERR_FORMAT},
+    {"\"num_experts\": 8", "has no experts, 'num_experts'", ERR_FORMAT},
+    {"\"model_type\": \"mixtral\"", "'num_local_experts'", ERR_FORMAT},
+    {"\"model_type\": \"mixtral\", \"num_local_experts\": 2, \"num_experts_per_tok\": 3",
+     "'num_experts_per_tok'", ERR_FORMAT},
+    {"\"model_type\": \"qwen3\"", "q_norm", ERR_FORMAT},
+    {"\"model_type\": \"ministral\", \"sliding_window\": 4, \"layer_types\": [\"full_attention\"]",
+     "layer_types must list 2", ERR_FORMAT},
+    {"\"model_type\": \"ministral\", \"sliding_window\": 4, "
+     "\"layer_types\": [\"full_attention\", \"linear_attention\"]",
+     "layer_types[1] is 'linear_attention'", ERR_FORMAT},
+    {"\"model_type\": \"ministral\", "
+     "\"layer_types\": [\"full_attention\", \"sliding_attention\"]",
+     "sliding_window is null", ERR_FORMAT},
+    {"\"model_type\": \"mistral3\"", "has a text_config", ERR_FORMAT},
+    {"\"quantization_config\": {\"quant_method\": \"gptq\"}", "quantization_config 'gptq'", ERR_FORMAT},
+    {"\"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]}",
+     "scales per block", ERR_FORMAT},
     {"\"hidden_act\": \"gelu\"", "hidden_act 'gelu'", ERR_FORMAT},
     {"\"hidden_size\": 0", "hidden_size", ERR_FORMAT},
     {"\"hidden_size\": \"16\"", "hidden_size", ERR_FORMAT},
@@ -172,7 +200,7 @@ static void wrong_files_are_named(void **state)
     assert_true(tokenizer_vocab(large) > 300);
     assert_ok(tokenizer_save(large, in_folder("files", "tokenizer.json"), &err));
     tokenizer_free(large);
-    assert_fails(model_load(&model, in_folder("files", ""), &err), ERR_FORMAT, "the model only 300");
+    assert_fails(model_load(&model, in_folder("files", ""), &err), ERR_FORMAT, "the model has only 300");
 }
 
 /* A folder saved over while call n fails holds whole files and loads, as old or new. */

@@ -74,8 +74,11 @@ void weights_init(Weights *weights, uint32_t layers, uint64_t seed)
         float *to = weights->slab + param->offset;
         uint64_t count = shape_count(param->shape);
         RngKey key = rng_key(seed, param->name);
-        bool inward = strstr(param->name, "o_proj") || strstr(param->name, "down_proj");
-        if (param->shape.rank == 1) {
+        bool inward = strstr(param->name, "o_proj") || strstr(param->name, "down_proj") ||
+                      strstr(param->name, "experts.*.w2");
+        if (ends_with(param->name, ".bias")) {
+            memset(to, 0, count * sizeof *to);
+        } else if (param->shape.rank == 1) {
             for (uint64_t i = 0; i < count; i++)
                 to[i] = 1;
         } else if (ends_with(param->name, ".lora_B")) {

@@ -262,9 +262,9 @@ static bool make_prompt(Worker *w, const WireSubmit *submit, uint32_t p, Arena *
     *cause = CAUSE_REQUEST;
     bool ok = part->kind <= PART_ASSISTANT ? render_chat(w, submit, arena, err)
               : part->kind == PART_IDS     ? copy_ids(w, part, err)
-                                           : tokenizer_encode(engine_tokenizer(w->engine),
-                                                              part->text.text, part->text.size,
-                                                              &w->prompt, err);
+                                           : tokenizer_encode_prompt(
+                                                 engine_tokenizer(w->engine), part->text.text,
+                                                 part->text.size, &w->prompt, err);
     if (!ok) {
         *cause = err->code == ERR_MEMORY ? CAUSE_WORKER : CAUSE_REQUEST;
         return false;

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <math.h>
 #include <string.h>
+#include <strings.h>
 
 enum { Q8_ELEMS = 32, Q8_BYTES = 34 };
 #define F16_MOST 65504.0f /* the largest finite half */
@@ -13,12 +14,24 @@ const DTypeInfo dtype_info[DT_COUNT] = {
     [DT_I32] = {"i32", 1, 4, false},
     [DT_BF16] = {"bf16", 1, 2, false},
     [DT_Q8_0] = {"q8_0", Q8_ELEMS, Q8_BYTES, false},
+    [DT_F16] = {"f16", 1, 2, false},
+    [DT_Q4_0] = {"q4_0", 32, 18, false},
+    [DT_Q4_1] = {"q4_1", 32, 20, false},
+    [DT_Q5_0] = {"q5_0", 32, 22, false},
+    [DT_Q5_1] = {"q5_1", 32, 24, false},
+    [DT_Q2_K] = {"q2_k", 256, 84, false},
+    [DT_Q3_K] = {"q3_k", 256, 110, false},
+    [DT_Q4_K] = {"q4_k", 256, 144, false},
+    [DT_Q5_K] = {"q5_k", 256, 176, false},
+    [DT_Q6_K] = {"q6_k", 256, 210, false},
+    [DT_IQ4_NL] = {"iq4_nl", 32, 18, false},
+    [DT_IQ4_XS] = {"iq4_xs", 256, 136, false},
 };
 
 bool dtype_named(const char *name, DType *out)
 {
     for (unsigned i = 0; i < DT_COUNT; i++) {
-        if (strcmp(dtype_info[i].name, name) == 0) {
+        if (strcasecmp(dtype_info[i].name, name) == 0) {
             *out = (DType)i;
             return true;
         }

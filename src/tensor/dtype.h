@@ -1,10 +1,17 @@
-/* dtype.h: element types of values. A block type stores block_elems elements in block_bytes. */
+/* dtype.h: element types of values. A block type stores block_elems elements in block_bytes; what
+ * its bytes mean, and how rows are put into them, is block.h. */
 #pragma once
 #include "base/error.h"
 
 #include <stdint.h>
 
-typedef enum { DT_F32, DT_I32, DT_BF16, DT_Q8_0, DT_COUNT } DType;
+typedef enum {
+    DT_F32, DT_I32, DT_BF16, DT_Q8_0, DT_F16,
+    DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1,             /* blocks of 32 */
+    DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K,    /* blocks of 256 */
+    DT_IQ4_NL, DT_IQ4_XS,                           /* 4 bits on an uneven ladder: 32, 256 */
+    DT_COUNT
+} DType;
 
 typedef struct {
     const char *name; /* "f32": as recipes and reports write it */
@@ -13,7 +20,7 @@ typedef struct {
 } DTypeInfo;
 extern const DTypeInfo dtype_info[DT_COUNT];
 
-bool dtype_named(const char *name, DType *out); /* false: unknown */
+bool dtype_named(const char *name, DType *out); /* false: unknown; case of ASCII is ignored */
 
 /* Bytes of `count` elements stored in the host's row-major form; count % block_elems == 0. */
 uint64_t dtype_bytes(DType dtype, uint64_t count);

@@ -141,6 +141,51 @@ bool grad_attention(Graph *g, uint32_t index)
            (!flows(g, node.in[2]) || grad_add(g, node.in[2], dv));
 }
 
+bool grad_bias(Graph *g, uint32_t index)
+{
+    Node node = *graph_node(g, index);
+    ValueId dy = graph_value(g, node.out[0])->grad, db = slot_of(g, node.in[1]);
+    if (db && !graph_append(g, OP_BIAS_BACK, (ValueId[]){db, dy}, 2, (OpArgs){0}))
+        return false;
+    return !flows(g, node.in[0]) || grad_add(g, node.in[0], dy);
+}
+
+bool grad_position_scale(Graph *g, uint32_t index)
+{
+    Node node = *graph_node(g, index);
+    ValueId dy = graph_value(g, node.out[0])->grad;
+    return grad_add(g, node.in[0], op_position_scale(g, dy, node.in[1], node.args.position));
+}
+
+/* What is chosen does not move; only the weights have a gradient. */
+bool grad_route(Graph *g, uint32_t index)
+{
+    Node node = *graph_node(g, index);
+    ValueId in[] = {node.in[0], node.out[0], node.out[1], graph_value(g, node.out[0])->grad};
+    return grad_add(g, node.in[0], graph_append(g, OP_ROUTE_BACK, in, 4, node.args));
+}
+
+bool grad_expert_matmul(Graph *g, uint32_t index)
+{
+    Node node = *graph_node(g, index);
+    ValueId dy = graph_value(g, node.out[0])->grad;
+    ValueId in[] = {node.in[0], node.in[1], node.in[2], dy, slot_of(g, node.in[1])};
+    ValueId dx = graph_append(g, OP_EXPERT_MATMUL_BACK, in, 5, (OpArgs){0});
+    return dx && (!flows(g, node.in[0]) || grad_add(g, node.in[0], dx));
+}
+
+bool grad_expert_sum(Graph *g, uint32_t index)
+{
+    Node node = *graph_node(g, index);
+    ValueId dy = graph_value(g, node.out[0])->grad, sum = node.in[2];
+    ValueId in[] = {node.in[0], node.in[1], dy};
+    ValueId dz = graph_append(g, OP_EXPERT_SUM_BACK, in, 3, (OpArgs){0});
+    ValueId dweight = graph_out(g, dz, 1);
+    return dz && (!flows(g, node.in[0]) || grad_add(g, node.in[0], dweight)) &&
+           (!flows(g, node.in[1]) || grad_add(g, node.in[1], dz)) &&
+           (!sum || !flows(g, sum) || grad_add(g, sum, dy));
+}
+
 /* The loss is the root, so its own gradient is 1: the forward node itself becomes the fused node
  * that gives loss, dh and dw while a chunk of logits is at hand, and logits are never stored. */
 bool grad_xent(Graph *g, uint32_t index)

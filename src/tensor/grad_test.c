@@ -198,7 +198,7 @@ static void rewrites_keep_the_order(void **state)
             check_order(g);
             uint32_t before = graph_nodes(g);
             if (every)
-                assert_ok(graph_recompute(g, every, &err));
+                assert_ok(graph_recompute(g, RECOMPUTE_LAYERS, every, &err));
             check_order(g);
             assert_true(every ? graph_nodes(g) > before : graph_nodes(g) == before);
             assert_ok(graph_finish(g, &err));

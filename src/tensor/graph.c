@@ -20,6 +20,8 @@ struct Graph {
     uint32_t value_count, value_room, node_count, node_room;
     char *names;
     uint32_t name_bytes, name_room;
+    float *constants; /* tables, each led by its length as a float */
+    uint32_t constant_count, constant_room;
     uint32_t layer;
     bool finished;
     Error error;
@@ -33,6 +35,11 @@ Shape shape1(uint32_t a)
 Shape shape2(uint32_t a, uint32_t b)
 {
     return (Shape){2, {a, b, 0}};
+}
+
+Shape shape3(uint32_t a, uint32_t b, uint32_t c)
+{
+    return (Shape){3, {a, b, c}};
 }
 
 uint64_t shape_count(Shape shape)
@@ -72,6 +79,7 @@ void graph_free(Graph *g)
     mem_free(g->values);
     mem_free(g->nodes);
     mem_free(g->names);
+    mem_free(g->constants);
     mem_free(g);
 }
 
@@ -110,6 +118,33 @@ static uint32_t add_name(Graph *g, const char *text)
     memcpy(g->names + at, text, length);
     g->name_bytes += length;
     return at;
+}
+
+/* A table's id is the place of its first value; the one before it holds the length. */
+uint32_t graph_table(Graph *g, const float *values, uint32_t count)
+{
+    assert(count > 0);
+    for (uint32_t at = 1, length; at < g->constant_count; at += length + 1) {
+        length = (uint32_t)g->constants[at - 1];
+        if (length == count && memcmp(g->constants + at, values, count * sizeof *values) == 0)
+            return at;
+    }
+    if (graph_failed(g) || !grow(g, (void **)&g->constants, &g->constant_room,
+                                 g->constant_count + count + 1, sizeof *g->constants,
+                                 GRAPH_TABLE_FLOATS_MAX))
+        return 0;
+    uint32_t at = g->constant_count + 1;
+    g->constants[at - 1] = (float)count;
+    memcpy(g->constants + at, values, count * sizeof *values);
+    g->constant_count += count + 1;
+    return at;
+}
+
+const float *graph_table_at(const Graph *g, uint32_t table, uint32_t *count)
+{
+    assert(table && table < g->constant_count);
+    *count = (uint32_t)g->constants[table - 1];
+    return g->constants + table;
 }
 
 static ValueId add_value(Graph *g, Value value)

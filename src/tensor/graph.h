@@ -57,11 +57,20 @@ typedef enum { /* coarse on purpose: a node is one kernel worth writing by hand 
     OP_CACHE_WRITE,
     OP_ATTENTION_CACHED,
     OP_XENT,
+    OP_BIAS,
+    OP_POSITION_SCALE,
+    OP_ROUTE,
+    OP_EXPERT_MATMUL,
+    OP_EXPERT_SUM,
     OP_EMBED_BACK,
     OP_RMS_NORM_BACK,
     OP_SWIGLU_BACK,
     OP_ATTENTION_BACK,
     OP_XENT_GRAD,
+    OP_BIAS_BACK,
+    OP_ROUTE_BACK,
+    OP_EXPERT_MATMUL_BACK,
+    OP_EXPERT_SUM_BACK,
     OP_COUNT
 } OpCode;
 
@@ -71,21 +80,33 @@ typedef struct {
 typedef struct {
     float theta;
     uint32_t heads, width;
+    uint32_t table; /* graph_table of the pairs' frequencies, instead of theta; 0: none */
     bool inverse;
 } RopeArgs;
 typedef struct {
     uint32_t heads, kv_heads, width, window, page; /* window 0: none; page: cached form only */
     float scale;
 } AttentionArgs;
+typedef struct {
+    float beta;
+    uint32_t original; /* positions below it are scaled by 1 */
+} PositionArgs;
+typedef struct {
+    uint32_t chosen;  /* experts of a token */
+    bool renormalise; /* weights of a token sum to 1; else they are shares of the whole softmax */
+} RouteArgs;
 typedef union { /* typed arguments; never a bag of integers */
     MatmulArgs matmul;
     RopeArgs rope;
     AttentionArgs attention;
+    PositionArgs position;
+    RouteArgs route;
     float eps;    /* rms_norm, rms_norm_back */
     float factor; /* scale */
 } OpArgs;
 
-enum { NODE_IN = 7, NODE_OUT = 3, GRAPH_VALUES_MAX = 1 << 16, GRAPH_NODES_MAX = 1 << 16 };
+enum { NODE_IN = 7, NODE_OUT = 3, GRAPH_VALUES_MAX = 1 << 16, GRAPH_NODES_MAX = 1 << 16,
+       GRAPH_TABLE_FLOATS_MAX = 1 << 20 };
 
 typedef struct {
     OpCode op;
@@ -107,6 +128,10 @@ ValueId graph_param(Graph *g, DType dtype, Shape shape, const char *name, ...)
 ValueId graph_input(Graph *g, DType dtype, Shape shape, const char *name);
 ValueId graph_state(Graph *g, DType dtype, Shape shape, const char *name, ...)
     __attribute__((format(printf, 4, 5)));
+/* A table of constants that arguments of ops name: copied, 1-based, the same id for equal contents;
+ * 0 on a latched error. */
+uint32_t graph_table(Graph *g, const float *values, uint32_t count);
+const float *graph_table_at(const Graph *g, uint32_t table, uint32_t *count);
 void graph_pack(Graph *g, ValueId param);                /* marks a parameter packed */
 void graph_keep(Graph *g, ValueId value);                /* readable after the run */
 void graph_freeze_param(Graph *g, ValueId param);        /* no gradient for it */
@@ -117,9 +142,18 @@ void graph_layer(Graph *g, uint32_t layer);              /* nodes recorded from 
  * ERR_INTERNAL naming the op that has no gradient. */
 bool graph_grad(Graph *g, ValueId loss, Error *err) MUST_CHECK;
 
-/* Recomputes the temporaries of each run of `every` layers in the backward pass instead of keeping
- * them (Chen et al. 2016, "Training deep nets with sublinear memory cost"). After graph_grad. */
-bool graph_recompute(Graph *g, uint32_t every, Error *err) MUST_CHECK;
+/* Recomputes temporaries in the backward pass instead of keeping them (Chen et al. 2016, "Training
+ * deep nets with sublinear memory cost"). Never changes a bit of the result. */
+typedef enum {
+    RECOMPUTE_AUTO,   /* the caller's choice among the others; graph_recompute refuses it */
+    RECOMPUTE_NONE,
+    RECOMPUTE_CHEAP,  /* norms, activations: what costs little and has its inputs at hand */
+    RECOMPUTE_WIDE,   /* those, and products with more columns than their input: in a Llama block
+                         all of the feed-forward part but the last product */
+    RECOMPUTE_LAYERS, /* everything between the residual streams of `every` layers */
+} Recompute;
+/* After graph_grad. `every` counts for LAYERS alone. */
+bool graph_recompute(Graph *g, Recompute what, uint32_t every, Error *err) MUST_CHECK;
 
 /* Low-rank adaptation (Hu et al. 2021): for every matmul whose weight W[N,K] has a name that holds
  * one of `targets` (comma-separated), y += (alpha / rank) (x A^T) B^T with new parameters
@@ -142,6 +176,7 @@ ValueId graph_root(const Graph *g, ValueId id);       /* follows alias to the ow
 
 Shape shape1(uint32_t a);
 Shape shape2(uint32_t a, uint32_t b);
+Shape shape3(uint32_t a, uint32_t b, uint32_t c);
 uint64_t shape_count(Shape shape);
 bool shape_equal(Shape a, Shape b);
 

@@ -28,7 +28,7 @@ static void the_first_error_names_layer_and_op(void **state)
     assert_int_equal(graph_nodes(g), 0);
     assert_fails(graph_finish(g, &err), ERR_INPUT, "layer 2: matmul: inner sizes differ: 8 and 9");
     assert_fails(graph_grad(g, y, &err), ERR_INPUT, "layer 2: matmul");
-    assert_fails(graph_recompute(g, 1, &err), ERR_INPUT, "layer 2: matmul");
+    assert_fails(graph_recompute(g, RECOMPUTE_LAYERS, 1, &err), ERR_INPUT, "layer 2: matmul");
     assert_fails(graph_attach_lora(g, "w", 2, 1, &err), ERR_INPUT, "layer 2: matmul");
     graph_free(g);
 }

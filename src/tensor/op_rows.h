@@ -14,6 +14,11 @@ bool grad_rope(Graph *g, uint32_t index);
 bool grad_swiglu(Graph *g, uint32_t index);
 bool grad_attention(Graph *g, uint32_t index);
 bool grad_xent(Graph *g, uint32_t index);
+bool grad_bias(Graph *g, uint32_t index);
+bool grad_position_scale(Graph *g, uint32_t index);
+bool grad_route(Graph *g, uint32_t index);
+bool grad_expert_matmul(Graph *g, uint32_t index);
+bool grad_expert_sum(Graph *g, uint32_t index);
 
 /* op_sample.c: record a random legal instance. */
 void sample_embed(Graph *g, uint64_t seed);
@@ -33,3 +38,12 @@ void sample_rms_norm_back(Graph *g, uint64_t seed);
 void sample_swiglu_back(Graph *g, uint64_t seed);
 void sample_attention_back(Graph *g, uint64_t seed);
 void sample_xent_grad(Graph *g, uint64_t seed);
+void sample_bias(Graph *g, uint64_t seed);
+void sample_position_scale(Graph *g, uint64_t seed);
+void sample_route(Graph *g, uint64_t seed);
+void sample_expert_matmul(Graph *g, uint64_t seed);
+void sample_expert_sum(Graph *g, uint64_t seed);
+void sample_bias_back(Graph *g, uint64_t seed);
+void sample_route_back(Graph *g, uint64_t seed);
+void sample_expert_matmul_back(Graph *g, uint64_t seed);
+void sample_expert_sum_back(Graph *g, uint64_t seed);

@@ -79,7 +79,8 @@ void sample_scale(Graph *g, uint64_t seed)
 void sample_rms_norm(Graph *g, uint64_t seed)
 {
     uint32_t t = size_of(seed, 0, 1, 40), d = size_of(seed, 1, 1, 130);
-    graph_keep(g, op_rms_norm(g, leaf(g, 0, shape2(t, d)), leaf(g, 1, shape1(d)), 1e-5f));
+    uint32_t heads = seed % 3 == 1 ? 3 : 1;
+    graph_keep(g, op_rms_norm(g, leaf(g, 0, shape2(t, heads * d)), leaf(g, 1, shape1(d)), 1e-5f));
 }
 
 void sample_rope(Graph *g, uint64_t seed)
@@ -87,6 +88,11 @@ void sample_rope(Graph *g, uint64_t seed)
     RopeArgs args = {.theta = 10000, .heads = size_of(seed, 0, 1, 4),
                      .width = 2 * size_of(seed, 1, 1, 20), .inverse = seed & 1};
     uint32_t t = size_of(seed, 2, 1, 30);
+    float table[20];
+    for (uint32_t i = 0; i < args.width / 2; i++)
+        table[i] = 1.0f / (float)(1 + i * i);
+    if (seed % 3 == 2)
+        args.table = graph_table(g, table, args.width / 2);
     ValueId x = leaf(g, 0, shape2(t, args.heads * args.width));
     graph_keep(g, op_rope(g, x, list(g, "pos", t), args));
 }
@@ -178,7 +184,8 @@ void sample_embed_back(Graph *g, uint64_t seed)
 void sample_rms_norm_back(Graph *g, uint64_t seed)
 {
     uint32_t t = size_of(seed, 0, 1, 40), d = size_of(seed, 1, 1, 130);
-    ValueId in[] = {leaf(g, 0, shape2(t, d)), leaf(g, 1, shape1(d)), leaf(g, 2, shape2(t, d)),
+    Shape x = shape2(t, seed % 4 == 1 ? 3 * d : d); /* some by heads */
+    ValueId in[] = {leaf(g, 0, x), leaf(g, 1, shape1(d)), leaf(g, 2, x),
                     seed % 3 ? slot(g, shape1(d)) : 0};
     graph_keep(g, graph_append(g, OP_RMS_NORM_BACK, in, 4, (OpArgs){.eps = 1e-5f}));
 }
@@ -192,6 +199,101 @@ void sample_swiglu_back(Graph *g, uint64_t seed)
     graph_keep(g, graph_out(g, dg, 1));
 }
 
+void sample_bias(Graph *g, uint64_t seed)
+{
+    uint32_t t = size_of(seed, 0, 1, 40), d = size_of(seed, 1, 1, 200);
+    graph_keep(g, op_bias(g, leaf(g, 0, shape2(t, d)), leaf(g, 1, shape1(d))));
+}
+
+void sample_bias_back(Graph *g, uint64_t seed)
+{
+    uint32_t t = size_of(seed, 0, 1, 90), d = size_of(seed, 1, 1, 200);
+    ValueId in[] = {slot(g, shape1(d)), leaf(g, 0, shape2(t, d))};
+    graph_append(g, OP_BIAS_BACK, in, 2, (OpArgs){0});
+}
+
+void sample_position_scale(Graph *g, uint64_t seed)
+{
+    uint32_t t = size_of(seed, 0, 1, 40), d = size_of(seed, 1, 1, 70);
+    PositionArgs args = {.beta = 0.1f, .original = size_of(seed, 2, 1, 60)};
+    graph_keep(g, op_position_scale(g, leaf(g, 0, shape2(t, d)), list(g, "pos", t), args));
+}
+
+/* ---- experts ---- */
+
+static ValueId sample_logits(Graph *g, uint64_t seed, RouteArgs *args)
+{
+    uint32_t t = size_of(seed, 0, 1, 40), n = size_of(seed, 1, 1, 9);
+    *args = (RouteArgs){.chosen = size_of(seed, 2, 1, n), .renormalise = seed & 1};
+    return leaf(g, 0, shape2(t, n));
+}
+
+void sample_route(Graph *g, uint64_t seed)
+{
+    RouteArgs args;
+    ValueId logits = sample_logits(g, seed, &args);
+    graph_keep(g, op_route(g, logits, args));
+}
+
+void sample_route_back(Graph *g, uint64_t seed)
+{
+    RouteArgs args;
+    ValueId logits = sample_logits(g, seed, &args), weight = op_route(g, logits, args);
+    if (graph_failed(g))
+        return;
+    ValueId in[] = {logits, weight, graph_out(g, weight, 1),
+                    leaf(g, 1, graph_value(g, weight)->shape)};
+    graph_keep(g, graph_append(g, OP_ROUTE_BACK, in, 4, (OpArgs){.route = args}));
+}
+
+/* x, w and choice; every other instance has a row of x per pair. Some have more pairs than the
+ * kernels gather at once. */
+static void sample_experts(Graph *g, uint64_t seed, ValueId out[3])
+{
+    uint32_t t = seed == 5 ? 90 : size_of(seed, 0, 1, 30), c = size_of(seed, 1, 1, 3);
+    uint32_t m = size_of(seed, 2, 1, 40), k = size_of(seed, 3, 1, 50);
+    out[0] = leaf(g, 0, shape2(seed & 1 ? t * c : t, k));
+    out[1] = leaf(g, 1, shape3(size_of(seed, 4, 1, 6), m, k));
+    out[2] = graph_input(g, DT_I32, shape2(t, c), "choice");
+}
+
+void sample_expert_matmul(Graph *g, uint64_t seed)
+{
+    ValueId in[3];
+    sample_experts(g, seed, in);
+    graph_keep(g, op_expert_matmul(g, in[0], in[1], in[2]));
+}
+
+void sample_expert_matmul_back(Graph *g, uint64_t seed)
+{
+    ValueId in[5];
+    sample_experts(g, seed, in);
+    if (graph_failed(g))
+        return;
+    Shape w = graph_value(g, in[1])->shape;
+    uint32_t pairs = (uint32_t)shape_count(graph_value(g, in[2])->shape);
+    in[3] = leaf(g, 2, shape2(pairs, w.dim[1]));
+    in[4] = seed % 3 ? slot(g, w) : 0;
+    graph_keep(g, graph_append(g, OP_EXPERT_MATMUL_BACK, in, 5, (OpArgs){0}));
+}
+
+void sample_expert_sum(Graph *g, uint64_t seed)
+{
+    uint32_t t = size_of(seed, 0, 1, 40), c = size_of(seed, 1, 1, 4), d = size_of(seed, 2, 1, 70);
+    ValueId weight = leaf(g, 0, shape2(t, c)), z = leaf(g, 1, shape2(t * c, d));
+    graph_keep(g, op_expert_sum(g, weight, z, seed & 1 ? leaf(g, 2, shape2(t, d)) : 0));
+}
+
+void sample_expert_sum_back(Graph *g, uint64_t seed)
+{
+    uint32_t t = size_of(seed, 0, 1, 40), c = size_of(seed, 1, 1, 4), d = size_of(seed, 2, 1, 70);
+    ValueId in[] = {leaf(g, 0, shape2(t, c)), leaf(g, 1, shape2(t * c, d)),
+                    leaf(g, 2, shape2(t, d))};
+    ValueId dz = graph_append(g, OP_EXPERT_SUM_BACK, in, 3, (OpArgs){0});
+    graph_keep(g, dz);
+    graph_keep(g, graph_out(g, dz, 1));
+}
+
 /* ---- legal integers ---- */
 
 static int32_t below(RngKey key, uint32_t i, uint32_t bound)
@@ -203,7 +305,9 @@ static int32_t below(RngKey key, uint32_t i, uint32_t bound)
 static uint32_t table_rows(const Graph *g)
 {
     const Node *node = graph_node(g, graph_nodes(g) - 1);
-    ValueId table = node->op == OP_XENT || node->op == OP_XENT_GRAD ? node->in[1] : node->in[0];
+    bool second = node->op == OP_XENT || node->op == OP_XENT_GRAD || node->op == OP_EXPERT_MATMUL ||
+                  node->op == OP_EXPERT_MATMUL_BACK;
+    ValueId table = second ? node->in[1] : node->in[0];
     return graph_value(g, table)->shape.dim[0];
 }
 
@@ -214,7 +318,7 @@ void op_sample_integers(const Graph *g, ValueId id, uint64_t seed, int32_t *out)
     RngKey key = rng_key(seed, name);
     int32_t start = 0;
     for (uint32_t i = 0; i < count; i++) {
-        if (strcmp(name, "ids") == 0)
+        if (strcmp(name, "ids") == 0 || strcmp(name, "choice") == 0)
             out[i] = below(key, i, table_rows(g));
         else if (strcmp(name, "target") == 0)
             out[i] = below(key, i, table_rows(g) + 1) - 1;

@@ -131,7 +131,8 @@ static bool infer_rms_norm(Graph *g, Node *node)
         return false;
     const Value *x = in(g, node, 0), *w = in(g, node, 1);
     return want(g, node, is_f32(x, 2) && is_f32(w, 1), "x must be f32 [T,D], w f32 [D]") &&
-           want(g, node, x->shape.dim[1] == w->shape.dim[0], "w must have one entry per column") &&
+           want(g, node, x->shape.dim[1] % w->shape.dim[0] == 0,
+                "w must have one entry per column, or per column of a head") &&
            out_f32(g, node, 0, x->shape);
 }
 
@@ -145,6 +146,13 @@ static bool infer_rms_norm_back(Graph *g, Node *node)
            out_f32(g, node, 0, x->shape) && out_in_place(g, node, 1, 3);
 }
 
+static uint32_t table_length(const Graph *g, uint32_t table)
+{
+    uint32_t count;
+    graph_table_at(g, table, &count);
+    return count;
+}
+
 static bool infer_rope(Graph *g, Node *node)
 {
     if (!present(node, 2))
@@ -154,6 +162,8 @@ static bool infer_rope(Graph *g, Node *node)
     return want(g, node, is_f32(x, 2), "x must be f32 [T,heads*E]") &&
            want(g, node, args.width && args.width % 2 == 0, "the head width must be even") &&
            want(g, node, x->shape.dim[1] == args.heads * args.width, "columns != heads * width") &&
+           want(g, node, !args.table || table_length(g, args.table) == args.width / 2,
+                "the table must have one frequency per pair") &&
            want(g, node, is_list(pos, x->shape.dim[0]), "pos must be i32 [T]") &&
            out_f32(g, node, 0, x->shape);
 }
@@ -255,6 +265,138 @@ static bool infer_xent_grad(Graph *g, Node *node)
            out_in_place(g, node, 2, 4);
 }
 
+static bool infer_bias(Graph *g, Node *node)
+{
+    if (!present(node, 2))
+        return false;
+    const Value *x = in(g, node, 0), *b = in(g, node, 1);
+    return want(g, node, is_f32(x, 2) && is_f32(b, 1), "x must be f32 [T,D], b f32 [D]") &&
+           want(g, node, x->shape.dim[1] == b->shape.dim[0], "b must have one entry per column") &&
+           out_f32(g, node, 0, x->shape);
+}
+
+static bool infer_bias_back(Graph *g, Node *node)
+{
+    if (!present(node, 2))
+        return false;
+    const Value *db = in(g, node, 0), *dy = in(g, node, 1);
+    return want(g, node, is_f32(db, 1) && is_f32(dy, 2), "db must be f32 [D], dy f32 [T,D]") &&
+           want(g, node, dy->shape.dim[1] == db->shape.dim[0], "widths differ") &&
+           out_in_place(g, node, 0, 0);
+}
+
+static bool infer_position_scale(Graph *g, Node *node)
+{
+    if (!present(node, 2))
+        return false;
+    const Value *x = in(g, node, 0), *pos = in(g, node, 1);
+    return want(g, node, is_f32(x, 2), "x must be f32 [T,D]") &&
+           want(g, node, node->args.position.original > 0, "original must be at least 1") &&
+           want(g, node, is_list(pos, x->shape.dim[0]), "pos must be i32 [T]") &&
+           out_f32(g, node, 0, x->shape);
+}
+
+static bool infer_route(Graph *g, Node *node)
+{
+    if (!present(node, 1))
+        return false;
+    const Value *logits = in(g, node, 0);
+    uint32_t chosen = node->args.route.chosen;
+    if (!want(g, node, is_f32(logits, 2), "logits must be f32 [T,N]") ||
+        !want(g, node, chosen > 0 && chosen <= logits->shape.dim[1],
+              "1 to N experts can be chosen"))
+        return false;
+    Shape shape = shape2(logits->shape.dim[0], chosen);
+    if (!out_f32(g, node, 0, shape))
+        return false;
+    node->out[1] = graph_temp(g, DT_I32, shape);
+    return node->out[1] != 0;
+}
+
+static bool infer_route_back(Graph *g, Node *node)
+{
+    if (!present(node, 4))
+        return false;
+    const Value *logits = in(g, node, 0), *weight = in(g, node, 1), *choice = in(g, node, 2);
+    const Value *dweight = in(g, node, 3);
+    return want(g, node, is_f32(logits, 2) && is_f32(weight, 2) && is_f32(dweight, 2),
+                "logits, weights and their gradient must be f32") &&
+           want(g, node, shape_equal(weight->shape, dweight->shape) &&
+                             shape_equal(weight->shape, choice->shape) &&
+                             weight->shape.dim[0] == logits->shape.dim[0],
+                "shapes differ") &&
+           out_f32(g, node, 0, logits->shape);
+}
+
+/* x[T or T C, K], w[N,M,K], choice[T,C]; a packed w is read by experts, each packed alone. */
+static bool check_experts(Graph *g, const Node *node)
+{
+    const Value *x = in(g, node, 0), *w = in(g, node, 1), *choice = in(g, node, 2);
+    bool rows_fit = w->dtype == DT_F32 || w->shape.dim[2] % dtype_info[w->dtype].block_elems == 0;
+    return want(g, node, is_f32(x, 2), "x must be f32 with 2 dimensions") &&
+           want(g, node, w->shape.rank == 3 && w->dtype != DT_I32 &&
+                             (w->packed || w->dtype == DT_F32),
+                "w must be f32 or packed weights [N,M,K]") &&
+           want(g, node, rows_fit, "the rows of w must be whole blocks of its type") &&
+           want(g, node, choice->dtype == DT_I32 && choice->shape.rank == 2,
+                "choice must be i32 [T,C]") &&
+           want(g, node, x->shape.dim[1] == w->shape.dim[2], "inner sizes differ") &&
+           want(g, node, x->shape.dim[0] == choice->shape.dim[0] ||
+                             x->shape.dim[0] == shape_count(choice->shape),
+                "x must have a row per token or per pair of token and expert");
+}
+
+static bool infer_expert_matmul(Graph *g, Node *node)
+{
+    if (!present(node, 3) || !check_experts(g, node))
+        return false;
+    uint32_t pairs = (uint32_t)shape_count(in(g, node, 2)->shape);
+    return out_f32(g, node, 0, shape2(pairs, in(g, node, 1)->shape.dim[1]));
+}
+
+static bool infer_expert_matmul_back(Graph *g, Node *node)
+{
+    if (!present(node, 4) || !check_experts(g, node))
+        return false;
+    const Value *x = in(g, node, 0), *w = in(g, node, 1), *dy = in(g, node, 3);
+    return want(g, node, is_f32(w, 3), "w must be f32") &&
+           want(g, node, is_f32(dy, 2) && dy->shape.dim[1] == w->shape.dim[1] &&
+                             dy->shape.dim[0] == shape_count(in(g, node, 2)->shape),
+                "dy must be f32 [T C,M]") &&
+           out_f32(g, node, 0, x->shape) && out_in_place(g, node, 1, 4);
+}
+
+/* weight[T,C], z[T C,D] */
+static bool check_pairs(Graph *g, const Node *node)
+{
+    const Value *weight = in(g, node, 0), *z = in(g, node, 1);
+    return want(g, node, is_f32(weight, 2) && is_f32(z, 2), "weights and z must be f32") &&
+           want(g, node, z->shape.dim[0] == shape_count(weight->shape),
+                "z must have a row per weight");
+}
+
+static bool infer_expert_sum(Graph *g, Node *node)
+{
+    if (!present(node, 2) || !check_pairs(g, node))
+        return false;
+    Shape shape = shape2(in(g, node, 0)->shape.dim[0], in(g, node, 1)->shape.dim[1]);
+    return want(g, node, !node->in[2] || (is_f32(in(g, node, 2), 2) &&
+                                          shape_equal(in(g, node, 2)->shape, shape)),
+                "the value added to must have the shape of the sum") &&
+           out_f32(g, node, 0, shape);
+}
+
+static bool infer_expert_sum_back(Graph *g, Node *node)
+{
+    if (!present(node, 3) || !check_pairs(g, node))
+        return false;
+    Shape z = in(g, node, 1)->shape, weight = in(g, node, 0)->shape;
+    return want(g, node, is_f32(in(g, node, 2), 2) &&
+                             shape_equal(in(g, node, 2)->shape, shape2(weight.dim[0], z.dim[1])),
+                "dy must be f32 [T,D]") &&
+           out_f32(g, node, 0, z) && out_f32(g, node, 1, weight);
+}
+
 /* ---- cost: multiplications and additions of the dense part ---- */
 
 static uint64_t flops_elements(const Graph *g, const Node *node)
@@ -297,6 +439,22 @@ static uint64_t flops_xent_grad(const Graph *g, const Node *node)
     return (node->in[4] ? 3 : 2) * flops_xent(g, node);
 }
 
+static uint64_t flops_input(const Graph *g, const Node *node)
+{
+    return shape_count(in(g, node, 1)->shape);
+}
+
+static uint64_t flops_expert_matmul(const Graph *g, const Node *node)
+{
+    const Value *w = in(g, node, 1);
+    return 2 * shape_count(in(g, node, 2)->shape) * w->shape.dim[1] * w->shape.dim[2];
+}
+
+static uint64_t flops_expert_matmul_back(const Graph *g, const Node *node)
+{
+    return (node->in[4] ? 2 : 1) * flops_expert_matmul(g, node);
+}
+
 uint64_t op_flops(const Graph *g, const Node *node)
 {
     return op_info[node->op].flops(g, node);
@@ -315,10 +473,13 @@ const OpInfo op_info[OP_COUNT] = {
                 sample_pair_mul},
     [OP_SCALE] = {"scale", "y = factor * x", 1, 1, 1, infer_scale, grad_scale, flops_elements,
                   sample_scale},
-    [OP_RMS_NORM] = {"rms_norm", "y[t,d] = x[t,d] w[d] / sqrt(mean_d x[t,d]^2 + eps)", 2, 1, 0,
-                     infer_rms_norm, grad_rms_norm, flops_elements, sample_rms_norm},
+    [OP_RMS_NORM] = {"rms_norm",
+                     "y[t,d] = x[t,d] w[d] / sqrt(mean_d x[t,d]^2 + eps), each head alone when w "
+                     "has a head's width",
+                     2, 1, 0, infer_rms_norm, grad_rms_norm, flops_elements, sample_rms_norm},
     [OP_ROPE] = {"rope",
-                 "pairs (i, i + E/2) of each head turn by pos[t] theta^(-2i/E); inverse turns back",
+                 "pairs (i, i + E/2) of each head turn by pos[t] theta^(-2i/E), or with a table by f32 "
+                 "pos[t] f[i]; inverse turns back",
                  2, 1, 1, infer_rope, grad_rope, flops_elements, sample_rope},
     [OP_SWIGLU] = {"swiglu", "y = g / (1 + exp(-g)) * u", 2, 1, 3, infer_pair, grad_swiglu,
                    flops_elements, sample_pair_swiglu},
@@ -333,6 +494,21 @@ const OpInfo op_info[OP_COUNT] = {
                              sample_attention_cached},
     [OP_XENT] = {"xent", "sum over target[t] >= 0 of -log softmax(h[t] w^T)[target[t]]", 3, 1, 0,
                  infer_xent, grad_xent, flops_xent, sample_xent},
+    [OP_BIAS] = {"bias", "y[t,d] = x[t,d] + b[d]", 2, 1, 1, infer_bias, grad_bias, flops_elements,
+                 sample_bias},
+    [OP_POSITION_SCALE] = {"position_scale",
+                           "y[t,:] = x[t,:] (1 + beta log(1 + floor(pos[t] / original)))", 2, 1, 1,
+                           infer_position_scale, grad_position_scale, flops_elements,
+                           sample_position_scale},
+    [OP_ROUTE] = {"route",
+                  "the C largest of logits[t,:], by softmax over them or over all; and which", 1, 2,
+                  0, infer_route, grad_route, flops_elements, sample_route},
+    [OP_EXPERT_MATMUL] = {"expert_matmul",
+                          "y[t C + c,:] = x[t,:] w[choice[t,c]]^T, or of x[t C + c,:]", 3, 1, 0,
+                          infer_expert_matmul, grad_expert_matmul, flops_expert_matmul,
+                          sample_expert_matmul},
+    [OP_EXPERT_SUM] = {"expert_sum", "y[t,:] = sum_c weight[t,c] z[t C + c,:] (+ sum)", 3, 1,
+                       1 << 2, infer_expert_sum, grad_expert_sum, flops_input, sample_expert_sum},
     [OP_EMBED_BACK] = {"embed_back", "dtable[ids[t],:] += dy[t,:], in place", 3, 1, 0,
                        infer_embed_back, NULL, flops_elements, sample_embed_back},
     [OP_RMS_NORM_BACK] = {"rms_norm_back", "dx of rms_norm; dw += its sum over t, in place", 4, 2,
@@ -346,6 +522,17 @@ const OpInfo op_info[OP_COUNT] = {
                       "xent with dh = scale (softmax - onehot) w and dw += its outer product, in "
                       "one pass over chunks of logits",
                       5, 3, 0, infer_xent_grad, NULL, flops_xent_grad, sample_xent_grad},
+    [OP_BIAS_BACK] = {"bias_back", "db[d] += sum_t dy[t,d], in place", 2, 1, 0, infer_bias_back,
+                      NULL, flops_input, sample_bias_back},
+    [OP_ROUTE_BACK] = {"route_back", "dlogits of route from its weights and their gradient", 4, 1,
+                       0, infer_route_back, NULL, flops_elements, sample_route_back},
+    [OP_EXPERT_MATMUL_BACK] = {"expert_matmul_back",
+                               "dx of expert_matmul; dw[n] += sum of dy x^T over n's pairs, in "
+                               "place",
+                               5, 2, 0, infer_expert_matmul_back, NULL, flops_expert_matmul_back,
+                               sample_expert_matmul_back},
+    [OP_EXPERT_SUM_BACK] = {"expert_sum_back", "dz and dweight of expert_sum", 3, 2, 0,
+                            infer_expert_sum_back, NULL, flops_input, sample_expert_sum_back},
 };
 
 /* ---- builders ---- */
@@ -416,4 +603,29 @@ ValueId op_attention_cached(Graph *g, ValueId q, ValueId kcache, ValueId vcache,
 ValueId op_xent(Graph *g, ValueId h, ValueId w, ValueId target)
 {
     return graph_append(g, OP_XENT, (ValueId[]){h, w, target}, 3, (OpArgs){0});
+}
+
+ValueId op_bias(Graph *g, ValueId x, ValueId b)
+{
+    return graph_append(g, OP_BIAS, (ValueId[]){x, b}, 2, (OpArgs){0});
+}
+
+ValueId op_position_scale(Graph *g, ValueId x, ValueId pos, PositionArgs args)
+{
+    return graph_append(g, OP_POSITION_SCALE, (ValueId[]){x, pos}, 2, (OpArgs){.position = args});
+}
+
+ValueId op_route(Graph *g, ValueId logits, RouteArgs args)
+{
+    return graph_append(g, OP_ROUTE, &logits, 1, (OpArgs){.route = args});
+}
+
+ValueId op_expert_matmul(Graph *g, ValueId x, ValueId w, ValueId choice)
+{
+    return graph_append(g, OP_EXPERT_MATMUL, (ValueId[]){x, w, choice}, 3, (OpArgs){0});
+}
+
+ValueId op_expert_sum(Graph *g, ValueId weight, ValueId z, ValueId sum)
+{
+    return graph_append(g, OP_EXPERT_SUM, (ValueId[]){weight, z, sum}, 3, (OpArgs){0});
 }

@@ -30,6 +30,7 @@ ValueId op_linear(Graph *g, ValueId x, ValueId w, ValueId sum);
 ValueId op_add(Graph *g, ValueId a, ValueId b);
 ValueId op_mul(Graph *g, ValueId a, ValueId b);
 ValueId op_scale(Graph *g, ValueId x, float factor);
+/* w has one entry per column, or per column of a head: then every head is normalised alone */
 ValueId op_rms_norm(Graph *g, ValueId x, ValueId w, float eps);
 ValueId op_rope(Graph *g, ValueId x, ValueId pos, RopeArgs args);
 ValueId op_swiglu(Graph *g, ValueId gate, ValueId up);
@@ -40,6 +41,19 @@ ValueId op_attention_cached(Graph *g, ValueId q, ValueId kcache, ValueId vcache,
                             ValueId pos, ValueId pages, AttentionArgs args);
 /* sum over rows with target >= 0 of -log softmax(h w^T)[target]; h[T,D], w[V,D] -> [1] */
 ValueId op_xent(Graph *g, ValueId h, ValueId w, ValueId target);
+
+/* y[t,d] = x[t,d] + b[d] */
+ValueId op_bias(Graph *g, ValueId x, ValueId b);
+/* y[t,:] = x[t,:] (1 + beta log(1 + floor(pos[t] / original))) */
+ValueId op_position_scale(Graph *g, ValueId x, ValueId pos, PositionArgs args);
+/* The weights [T,C] of each token's C most likely experts from logits [T,N]; graph_out 1 is which
+ * they are, i32 [T,C], most likely first, the lower number first among equals. */
+ValueId op_route(Graph *g, ValueId logits, RouteArgs args);
+/* Row p = t C + c of the result is x[t] w[choice[t,c]]^T, or x[p] w[choice[t,c]]^T when x has a row
+ * per pair. w[N,M,K], choice[T,C], x[T,K] or [T C,K] -> [T C,M]. */
+ValueId op_expert_matmul(Graph *g, ValueId x, ValueId w, ValueId choice);
+/* y[t,:] = sum over c of weight[t,c] z[t C + c,:] (+ sum[t,:], which may be 0) */
+ValueId op_expert_sum(Graph *g, ValueId weight, ValueId z, ValueId sum);
 
 /* Legal contents for an integer input of a sampled instance. */
 void op_sample_integers(const Graph *g, ValueId id, uint64_t seed, int32_t *out);

@@ -1,10 +1,12 @@
-/* rewrite_recompute.c: trade time for memory: the temporaries of a run of layers are thrown away
- * after the forward pass and computed again just before that run's backward nodes; see graph.h.
+/* rewrite_recompute.c: trade time for memory: temporaries of a run of layers are thrown away after
+ * the forward pass and computed again just before that run's backward nodes; see graph.h.
  *
  * Works on the finished list: [forward nodes | backward nodes], every node knowing its layer. For
- * each segment but the last, the forward nodes whose results its backward nodes read are copied in
- * front of the first of those; the copies' outputs replace the originals in them. What enters a
- * segment from before (the residual stream) stays: it is the checkpoint.
+ * each segment but the last, the chosen forward nodes whose results its backward nodes read are
+ * copied in front of the first of those; the copies' outputs replace the originals in them. What is
+ * not chosen stays: with RECOMPUTE_LAYERS that is what enters a segment from before (the residual
+ * stream), else every node but the cheap ones, which are chosen only where what they are made of
+ * stays anyway or is itself made again: nothing is kept for their sake.
  */
 #include "tensor/ops.h"
 
@@ -16,13 +18,16 @@ typedef struct {
     Graph *g;
     uint32_t forward;  /* nodes before this index are forward */
     uint32_t original; /* nodes in all, before copies */
+    Recompute what;
     uint32_t every;
     ValueId *copy;     /* [values + 1] stand-in of a value within the current segment; 0: none */
-    uint8_t *needed;   /* [values + 1] */
+    uint8_t *needed;   /* [values + 1] by the segment's backward nodes, or for what they need */
+    uint8_t *at_hand;  /* [values + 1] there when the segment's backward nodes begin */
+    uint8_t *chosen;   /* [forward] nodes that may be computed again */
     uint32_t values;
-} Recompute;
+} Rewrite;
 
-static uint32_t segment_of(const Recompute *r, const Node *node)
+static uint32_t segment_of(const Rewrite *r, const Node *node)
 {
     return node->layer ? (node->layer - 1) / r->every + 1 : 0;
 }
@@ -42,18 +47,72 @@ static uint32_t forward_count(const Graph *g)
     return graph_nodes(g);
 }
 
-/* Marks what the segment's backward nodes read, and, walking back, what that is made of. */
-static void mark_needed(Recompute *r, uint32_t segment)
+/* Marks what the segment's backward nodes read. */
+static void mark_read(Rewrite *r, uint32_t segment)
 {
     memset(r->needed, 0, r->values + 1);
-    for (uint32_t i = r->original; i > 0; i--) {
+    for (uint32_t i = r->forward; i < r->original; i++) {
+        const Node *node = graph_node(r->g, i);
+        for (uint32_t k = 0; k < node->n_in && segment_of(r, node) == segment; k++) {
+            if (node->in[k] && node->in[k] <= r->values)
+                r->needed[node->in[k]] = 1;
+        }
+    }
+}
+
+static bool has_inputs_at_hand(const Rewrite *r, const Node *node)
+{
+    for (uint32_t k = 0; k < node->n_in; k++) {
+        ValueId id = node->in[k];
+        if (id && graph_value(r->g, id)->role == ROLE_TEMP && !r->at_hand[id])
+            return false;
+    }
+    return true;
+}
+
+/* A matmul that widens, or an op of a few operations for each element. */
+static bool is_worth(const Rewrite *r, const Node *node)
+{
+    enum { CHEAP_FLOPS = 32 };
+    const Value *out = graph_value(r->g, node->out[0]), *in = graph_value(r->g, node->in[0]);
+    if (node->op == OP_MATMUL)
+        return r->what == RECOMPUTE_WIDE && !node->in[2] && out->shape.dim[1] > in->shape.dim[1];
+    return op_flops(r->g, node) <= CHEAP_FLOPS * shape_count(out->shape);
+}
+
+/* Which forward nodes of the segment are computed again if needed: what their inputs are is known
+ * when they are met, since nodes stand in order. */
+static void choose(Rewrite *r, uint32_t segment)
+{
+    memcpy(r->at_hand, r->needed, r->values + 1);
+    for (uint32_t i = 0; i < r->forward; i++) {
+        const Node *node = graph_node(r->g, i);
+        bool inside = segment_of(r, node) == segment;
+        r->chosen[i] = inside && (r->what == RECOMPUTE_LAYERS ||
+                                  (is_worth(r, node) && has_inputs_at_hand(r, node)));
+        for (uint32_t k = 0; k < node->n_out && r->chosen[i]; k++)
+            r->at_hand[node->out[k]] = 1;
+    }
+}
+
+static bool is_needed(const Rewrite *r, const Node *node)
+{
+    for (uint32_t k = 0; k < node->n_out; k++) {
+        if (node->out[k] && r->needed[node->out[k]])
+            return true;
+    }
+    return false;
+}
+
+/* Walking back: what is computed again needs its inputs. */
+static void mark_needed(Rewrite *r, uint32_t segment)
+{
+    mark_read(r, segment);
+    choose(r, segment);
+    for (uint32_t i = r->forward; i > 0; i--) {
         const Node *node = graph_node(r->g, i - 1);
-        if (segment_of(r, node) != segment)
-            continue;
-        bool reads = i - 1 >= r->forward;
-        for (uint32_t k = 0; k < node->n_out && !reads; k++)
-            reads = node->out[k] && r->needed[node->out[k]];
-        for (uint32_t k = 0; k < node->n_in && reads; k++) {
+        r->chosen[i - 1] = r->chosen[i - 1] && is_needed(r, node);
+        for (uint32_t k = 0; k < node->n_in && r->chosen[i - 1]; k++) {
             if (node->in[k])
                 r->needed[node->in[k]] = 1;
         }
@@ -61,7 +120,7 @@ static void mark_needed(Recompute *r, uint32_t segment)
 }
 
 /* Appends a copy of a forward node with fresh outputs. */
-static bool copy_node(Recompute *r, const Node *original)
+static bool copy_node(Rewrite *r, const Node *original)
 {
     Node node = *original;
     for (uint32_t k = 0; k < node.n_in; k++) {
@@ -80,17 +139,14 @@ static bool copy_node(Recompute *r, const Node *original)
 }
 
 /* first: index of the segment's first backward node. Returns nodes put in, or -1. */
-static int32_t expand(Recompute *r, uint32_t segment, uint32_t first, Error *err)
+static int32_t expand(Rewrite *r, uint32_t segment, uint32_t first, Error *err)
 {
     mark_needed(r, segment);
     memset(r->copy, 0, (r->values + 1) * sizeof *r->copy);
     uint32_t before = graph_nodes(r->g);
     for (uint32_t i = 0; i < r->forward; i++) {
         Node node = *graph_node(r->g, i);
-        bool wanted = false;
-        for (uint32_t k = 0; k < node.n_out; k++)
-            wanted = wanted || (node.out[k] && r->needed[node.out[k]]);
-        if (segment_of(r, &node) == segment && wanted && !copy_node(r, &node))
+        if (r->chosen[i] && !copy_node(r, &node))
             return graph_finish(r->g, err) ? 0 : -1;
     }
     uint32_t added = graph_nodes(r->g) - before;
@@ -104,7 +160,7 @@ static int32_t expand(Recompute *r, uint32_t segment, uint32_t first, Error *err
     return graph_move_nodes(r->g, before, first, err) ? (int32_t)added : -1;
 }
 
-static bool rewrite(Recompute *r, Error *err)
+static bool rewrite(Rewrite *r, Error *err)
 {
     uint32_t last = 0;
     for (uint32_t i = 0; i < r->forward; i++) {
@@ -125,18 +181,26 @@ static bool rewrite(Recompute *r, Error *err)
     return true;
 }
 
-bool graph_recompute(Graph *g, uint32_t every, Error *err)
+bool graph_recompute(Graph *g, Recompute what, uint32_t every, Error *err)
 {
     if (graph_failed(g))
         return graph_finish(g, err);
-    if (every == 0)
-        return fail(err, ERR_INPUT, "recompute: at least one layer at a time");
-    Recompute r = {.g = g, .every = every, .forward = forward_count(g), .values = graph_values(g)};
+    if (what == RECOMPUTE_AUTO || every == 0)
+        return fail(err, ERR_INPUT, "recompute: say what, and at least one layer at a time");
+    if (what == RECOMPUTE_NONE)
+        return true;
+    Rewrite r = {.g = g, .what = what, .every = what == RECOMPUTE_LAYERS ? every : 1,
+                 .forward = forward_count(g), .values = graph_values(g)};
     r.copy = mem_alloc(r.values + 1, sizeof *r.copy);
     r.needed = mem_alloc(r.values + 1, 1);
-    bool ok = r.copy && r.needed ? rewrite(&r, err)
-                                 : fail(err, ERR_MEMORY, "no memory to rewrite the graph");
+    r.at_hand = mem_alloc(r.values + 1, 1);
+    r.chosen = mem_alloc(r.forward + 1, 1);
+    bool ok = r.copy && r.needed && r.at_hand && r.chosen
+                  ? rewrite(&r, err)
+                  : fail(err, ERR_MEMORY, "no memory to rewrite the graph");
     mem_free(r.copy);
     mem_free(r.needed);
+    mem_free(r.at_hand);
+    mem_free(r.chosen);
     return ok;
 }

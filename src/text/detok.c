@@ -5,7 +5,7 @@
  * one U+FFFD per longest part that began well, as Unicode recommends and Python does; so the
  * pieces add up to the same text however the bytes were cut.
  */
-#include "text/tokenizer.h"
+#include "text/tokenizer_model.h"
 #include "text/utf8.h"
 
 #include <string.h>
@@ -15,6 +15,11 @@ static const char replacement[] = "\xef\xbf\xbd";
 void detok_init(Detok *detok)
 {
     *detok = (Detok){0};
+}
+
+void detok_begin(Detok *detok, const Tokenizer *tokenizer)
+{
+    *detok = (Detok){.strip = tokenizer->strip};
 }
 
 /* Emits what can be decided of `bytes` and returns how many were consumed. */
@@ -40,6 +45,12 @@ static size_t emit(const uint8_t *bytes, size_t size, Buf *out)
 void detok_add(Detok *detok, const char *bytes, size_t size, Buf *out)
 {
     const uint8_t *in = (const uint8_t *)bytes;
+    for (; detok->strip && size; detok->strip--, in++, size--) {
+        if (*in != ' ') {
+            detok->strip = 0;
+            break;
+        }
+    }
     /* The held bytes are completed one by one; then the rest goes through at full speed. */
     while (detok->count && size) {
         detok->held[detok->count++] = *in++;

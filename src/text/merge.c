@@ -37,7 +37,7 @@ typedef struct Symbol {
 } Symbol;
 
 typedef struct HeapItem {
-    uint32_t rank, at;
+    uint64_t order; /* rank << 32 | place: the lowest rank first, then the leftmost */
     int32_t left, right; /* the ids it was made for: others there now, and it is stale */
 } HeapItem;
 
@@ -64,27 +64,36 @@ Scratch *scratch_take(const Tokenizer *t, Error *err)
     }
     memset(cache, 0, CACHE_PIECES * sizeof *cache);
     scratch->cache = cache;
-    buf_init(&scratch->text, SIZE_MAX);
-    for (uint32_t i = 0; i < t->stage_count; i++) {
-        if (t->stages[i].pattern &&
-            !split_match_new(&scratch->matches[i], t->stages[i].pattern, err)) {
-            scratch_free(scratch);
-            return NULL;
-        }
-    }
-    return scratch;
+    buf_init(&scratch->marked, SIZE_MAX);
+    bool good = normalizer_scratch_init(&scratch->normal, &t->normalizer, err);
+    for (uint32_t i = 0; i < t->stage_count && good; i++)
+        good = !t->stages[i].pattern ||
+               split_match_new(&scratch->matches[i], t->stages[i].pattern, err);
+    if (good)
+        return scratch;
+    scratch_free(scratch);
+    return NULL;
+}
+
+static void free_long(Scratch *scratch)
+{
+    mem_free(scratch->symbols);
+    mem_free(scratch->heap);
+    mem_free(scratch->ids);
+    scratch->symbols = NULL;
+    scratch->heap = NULL;
+    scratch->ids = NULL;
+    scratch->symbol_room = scratch->heap_room = 0;
 }
 
 void scratch_give(const Tokenizer *t, Scratch *scratch)
 {
-    if (scratch->symbol_room > KEPT_SYMBOLS_MAX || scratch->text.room > KEPT_TEXT_MAX) {
-        mem_free(scratch->symbols);
-        mem_free(scratch->heap);
-        buf_done(&scratch->text);
-        scratch->symbols = NULL;
-        scratch->heap = NULL;
-        scratch->symbol_room = scratch->heap_room = 0;
-    }
+    if (scratch->symbol_room > KEPT_SYMBOLS_MAX)
+        free_long(scratch);
+    Buf *const texts[] = {&scratch->marked, &scratch->normal.texts[0], &scratch->normal.texts[1]};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (texts[i]->room > KEPT_TEXT_MAX)
+            buf_done(texts[i]);
     Tokenizer *shared = (Tokenizer *)t;
     pthread_mutex_lock(&shared->lock);
     bool keep = shared->scratch_count < SCRATCH_KEPT_MAX;
@@ -105,10 +114,17 @@ void scratch_free(Scratch *scratch)
     for (uint32_t i = 0; i < STAGES_MAX; i++)
         split_match_free(scratch->matches[i]);
     mem_free(scratch->cache);
-    mem_free(scratch->symbols);
-    mem_free(scratch->heap);
-    buf_done(&scratch->text);
+    free_long(scratch);
+    mem_free(scratch->path);
+    buf_done(&scratch->marked);
+    normalizer_scratch_done(&scratch->normal);
     mem_free(scratch);
+}
+
+/* A whole piece took no part in merging under a number no merge knows. */
+static int32_t plain_id(int32_t id)
+{
+    return id <= -2 ? WHOLE_ID(id) : id;
 }
 
 /* ---- short pieces ---- */
@@ -144,15 +160,10 @@ static uint32_t merge_linear(const Tokenizer *t, int32_t *ids, uint32_t count)
 
 /* ---- long pieces ---- */
 
-static bool item_before(const HeapItem *a, const HeapItem *b)
-{
-    return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
-}
-
 static void heap_push(HeapItem *heap, size_t *count, HeapItem item)
 {
     size_t at = (*count)++;
-    while (at && item_before(&item, &heap[(at - 1) / 2])) {
+    while (at && item.order < heap[(at - 1) / 2].order) {
         heap[at] = heap[(at - 1) / 2];
         at = (at - 1) / 2;
     }
@@ -164,9 +175,9 @@ static HeapItem heap_pop(HeapItem *heap, size_t *count)
     HeapItem top = heap[0], last = heap[--*count];
     size_t at = 0;
     for (size_t child; (child = 2 * at + 1) < *count; at = child) {
-        if (child + 1 < *count && item_before(&heap[child + 1], &heap[child]))
+        if (child + 1 < *count && heap[child + 1].order < heap[child].order)
             child++;
-        if (!item_before(&heap[child], &last))
+        if (heap[child].order >= last.order)
             break;
         heap[at] = heap[child];
     }
@@ -181,15 +192,14 @@ static bool long_room(Scratch *scratch, size_t size, Error *err)
         return fail(err, ERR_LIMIT, "a word of %zu bytes is too long to encode", size);
     if (size <= scratch->symbol_room)
         return true;
-    Symbol *symbols = mem_resize(scratch->symbols, size, sizeof *symbols);
-    if (symbols)
-        scratch->symbols = symbols;
-    HeapItem *heap = symbols ? mem_resize(scratch->heap, 3 * size, sizeof *heap) : NULL;
-    if (!heap) {
-        scratch->symbol_room = 0; /* both blocks stay owned; neither is trusted */
+    free_long(scratch); /* new blocks, for nothing in the old ones is needed, and huge pages are */
+    scratch->symbols = mem_alloc_aligned(size * sizeof *scratch->symbols, 64);
+    scratch->heap = mem_alloc_aligned(3 * size * sizeof *scratch->heap, 64);
+    scratch->ids = mem_alloc_aligned(size * sizeof *scratch->ids, 64);
+    if (!scratch->symbols || !scratch->heap || !scratch->ids) {
+        free_long(scratch);
         return fail(err, ERR_MEMORY, "no memory to encode a word of %zu bytes", size);
     }
-    scratch->heap = heap;
     scratch->heap_room = 3 * size;
     scratch->symbol_room = size;
     return true;
@@ -203,15 +213,26 @@ static void push_pair(const Tokenizer *t, Scratch *scratch, size_t *count, uint3
     int32_t result, right = scratch->symbols[left->next].id;
     uint32_t rank = pair_find(t, left->id, right, &result);
     if (rank != NO_RANK)
-        heap_push(scratch->heap, count, (HeapItem){rank, at, left->id, right});
+        heap_push(scratch->heap, count, (HeapItem){(uint64_t)rank << 32 | at, left->id, right});
 }
 
-/* symbols[0..size) hold the byte ids. */
+/* What the merge of two ids gives when merges of its rank give several things: rare, and kept out of
+ * the loop. */
+static __attribute__((noinline, cold)) int32_t find_result(const Tokenizer *t, int32_t left,
+                                                           int32_t right)
+{
+    int32_t result;
+    (void)pair_find(t, left, right, &result);
+    return result;
+}
+
+/* scratch->ids[0..size) hold what the text begins as. */
 static void merge_long(const Tokenizer *t, Scratch *scratch, size_t size, Tokens *out)
 {
     Symbol *symbols = scratch->symbols;
     size_t count = 0;
     for (uint32_t i = 0; i < size; i++) {
+        symbols[i].id = scratch->ids[i];
         symbols[i].previous = i ? i - 1 : NO_SYMBOL;
         symbols[i].next = i + 1 < size ? i + 1 : NO_SYMBOL;
     }
@@ -219,27 +240,43 @@ static void merge_long(const Tokenizer *t, Scratch *scratch, size_t size, Tokens
         push_pair(t, scratch, &count, i);
     while (count) {
         HeapItem item = heap_pop(scratch->heap, &count);
-        Symbol *left = &symbols[item.at];
+        uint32_t at = (uint32_t)item.order;
+        Symbol *left = &symbols[at];
         if (left->id != item.left || left->next == NO_SYMBOL ||
             symbols[left->next].id != item.right)
             continue;
         Symbol *right = &symbols[left->next];
-        left->id = t->merges[item.rank].result;
+        int32_t result = t->rank_results[item.order >> 32];
+        left->id = result >= 0 ? result : find_result(t, item.left, item.right);
         left->next = right->next;
         right->id = -1;
         if (left->next != NO_SYMBOL)
-            symbols[left->next].previous = item.at;
-        push_pair(t, scratch, &count, item.at);
+            symbols[left->next].previous = at;
+        push_pair(t, scratch, &count, at);
         if (left->previous != NO_SYMBOL)
             push_pair(t, scratch, &count, left->previous);
     }
-    for (uint32_t at = 0; at != NO_SYMBOL; at = symbols[at].next)
-        tokens_add(out, symbols[at].id);
+    for (uint32_t at = 0; size && at != NO_SYMBOL; at = symbols[at].next)
+        tokens_add(out, plain_id(symbols[at].id));
 }
 
-static bool missing_byte(uint8_t byte, Error *err)
+static bool bytes_read(const Tokenizer *t, const uint8_t *text, size_t size, int32_t *ids,
+                       Error *err)
 {
-    return fail(err, ERR_INPUT, "the tokenizer's vocabulary has no token for byte 0x%02X", byte);
+    for (size_t i = 0; i < size; i++)
+        if ((ids[i] = t->byte_id[text[i]]) < 0)
+            return fail(err, ERR_INPUT,
+                        "the tokenizer's vocabulary has no token for byte 0x%02X", text[i]);
+    return true;
+}
+
+static bool read_ids(const Tokenizer *t, const uint8_t *text, size_t size, int32_t *ids,
+                     size_t *count, Error *err)
+{
+    if (t->kind == TOKENIZER_CHARS)
+        return chars_read(t, text, size, ids, count, err);
+    *count = size;
+    return bytes_read(t, text, size, ids, err);
 }
 
 static bool merge_uncached(const Tokenizer *t, Scratch *scratch, const uint8_t *text, size_t size,
@@ -250,20 +287,20 @@ static bool merge_uncached(const Tokenizer *t, Scratch *scratch, const uint8_t *
         tokens_add(out, whole);
         return true;
     }
+    size_t count = 0;
     if (size <= LINEAR_MAX) {
         int32_t ids[LINEAR_MAX];
-        for (size_t i = 0; i < size; i++)
-            if ((ids[i] = t->byte_id[text[i]]) < 0)
-                return missing_byte(text[i], err);
-        tokens_append(out, ids, merge_linear(t, ids, (uint32_t)size));
+        if (!read_ids(t, text, size, ids, &count, err))
+            return false;
+        count = merge_linear(t, ids, (uint32_t)count);
+        for (size_t i = 0; i < count && t->whole; i++)
+            ids[i] = plain_id(ids[i]);
+        tokens_append(out, ids, count);
         return true;
     }
-    if (!long_room(scratch, size, err))
+    if (!long_room(scratch, size, err) || !read_ids(t, text, size, scratch->ids, &count, err))
         return false;
-    for (size_t i = 0; i < size; i++)
-        if ((scratch->symbols[i].id = t->byte_id[text[i]]) < 0)
-            return missing_byte(text[i], err);
-    merge_long(t, scratch, size, out);
+    merge_long(t, scratch, count, out);
     return true;
 }
 

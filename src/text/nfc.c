@@ -45,13 +45,15 @@ static void sort_all_marks(int32_t *points, size_t count, int32_t *scratch)
     }
 }
 
-static bool normalize_run(const uint8_t *text, size_t size, Buf *out, Error *err)
+static bool normalize_run(const uint8_t *text, size_t size, utf8proc_option_t options, Buf *out,
+                          Error *err)
 {
+    bool compatible = options & UTF8PROC_COMPAT;
     size_t characters = 0;
     for (size_t i = 0; i < size; i++)
         characters += (text[i] & 0xc0) != 0x80;
     /* Canonical decompositions have at most four characters; the slack lets one call overshoot. */
-    size_t room = characters * 4 + DECOMPOSED_MAX;
+    size_t room = characters * (compatible ? DECOMPOSED_MAX : 4) + DECOMPOSED_MAX;
     auto_free int32_t *points = mem_alloc(room, sizeof *points);
     auto_free int32_t *scratch = mem_alloc(room, sizeof *scratch);
     if (!points || !scratch)
@@ -63,7 +65,7 @@ static bool normalize_run(const uint8_t *text, size_t size, Buf *out, Error *err
         int32_t c = (int32_t)utf8_next(text + at, &length);
         at += length;
         utf8proc_ssize_t made = utf8proc_decompose_char(
-            c, points + count, (utf8proc_ssize_t)(room - count), UTF8PROC_DECOMPOSE, &last_class);
+            c, points + count, (utf8proc_ssize_t)(room - count), options, &last_class);
         if (made < 0 || (size_t)made > room - count)
             return fail(err, ERR_INTERNAL, "cannot decompose U+%04X", (unsigned)c);
         count += (size_t)made;
@@ -78,7 +80,7 @@ static bool normalize_run(const uint8_t *text, size_t size, Buf *out, Error *err
     return buf_ok(out, "normalised text", err);
 }
 
-bool nfc_append(const char *text, size_t size, Buf *out, Error *err)
+static bool append(const char *text, size_t size, utf8proc_option_t options, Buf *out, Error *err)
 {
     const uint8_t *bytes = (const uint8_t *)text;
     for (size_t at = 0; at < size;) {
@@ -90,9 +92,19 @@ bool nfc_append(const char *text, size_t size, Buf *out, Error *err)
         size_t end = plain;
         while (end < size && bytes[end] >= 0x80)
             end++;
-        if (end > base && !normalize_run(bytes + base, end - base, out, err))
+        if (end > base && !normalize_run(bytes + base, end - base, options, out, err))
             return false;
         at = end;
     }
     return buf_ok(out, "normalised text", err);
+}
+
+bool nfc_append(const char *text, size_t size, Buf *out, Error *err)
+{
+    return append(text, size, UTF8PROC_DECOMPOSE, out, err);
+}
+
+bool nfkc_append(const char *text, size_t size, Buf *out, Error *err)
+{
+    return append(text, size, UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT, out, err);
 }

@@ -115,7 +115,7 @@ static void patterns_not_understood_are_refused(void **state)
         const char *pattern, *words;
     } cases[] = {
         {"a*", "empty"},          {"(a", "pattern:"},       {"^a", "'^a' at byte 0"},
-        {"a$", "'$' at byte 1"},  {"a.b", "'.b'"},          {"\\w+", "'\\w'"},
+        {"a$", "'$' at byte 1"},  {"\\Z", "'\\Z'"},         {"\\w+", "'\\w'"},
         {"[\\S]", "'\\S'"},       {"(?<n>a)", "'(?'"},      {"(*ACCEPT)a", "'(*'"},
         {"(a)\\1", "'\\1'"},      {"[a[b]]", "'[b'"},       {"[a&&b]", "'&&'"},
         {"a{1,2}+", "'}+'"},      {"\\K", "'\\K'"},         {"[]a]", "'[]'"},

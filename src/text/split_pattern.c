@@ -64,6 +64,10 @@ static bool translate_escape(const char *pattern, size_t size, size_t at, bool i
         buf_add_text(out, "[^\\t-\\r\\x{85}\\p{Z}]");
         return true;
     }
+    if (c == 'A' && !in_class) { /* the beginning of the text, in both */
+        buf_add_text(out, "\\A");
+        return true;
+    }
     if (c == 'p' || c == 'P') {
         const char *close = at + 2 < size ? memchr(pattern + at, '}', size - at) : NULL;
         if (!close || pattern[at + 2] != '{')
@@ -116,7 +120,10 @@ static bool translate(const char *pattern, size_t size, Buf *out, Error *err)
             used = next == '^' ? 2 : 1;
             if (at + used < size && pattern[at + used] == ']')
                 return refuse(pattern, at, used + 1, err);
-        } else if (c == '^' || c == '$' || c == '.' || (c == '}' && next == '+') ||
+        } else if (c == '.') { /* said so that no engine's idea of a newline counts */
+            buf_add_text(out, "[^\\n]");
+            continue;
+        } else if (c == '^' || c == '$' || (c == '}' && next == '+') ||
                    (c == '(' && !group_known(pattern, size, at))) {
             return refuse(pattern, at, next ? 2 : 1, err);
         }

@@ -1,14 +1,13 @@
 /* Against numbers of others, from the folder named by BASTIDE_SHARED: merges of a reference
- * trainer, ids of GPT-2 (r50k) and cl100k, Unicode's NFC tests. Skipped, with exit
+ * trainer, ids of tiktoken, SentencePiece and llama.cpp, Unicode's tests of NFC and NFKC. Skipped, with exit
  * status 77, when the folder is absent. */
 #include "base/fs.h"
 #include "base/test.h"
 #include "format/json.h"
 #include "text/nfc.h"
-#include "text/tokenizer_model.h"
+#include "text/tokenizer_formats.h"
 #include "text/utf8.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <utf8proc.h>
 
@@ -76,94 +75,42 @@ static void training_gives_the_reference_merges(void **state)
     tokenizer_free(t);
 }
 
-/* ---- a tiktoken file as a Tokenizer ---- */
+/* ---- ids of others ---- */
 
-typedef struct {
-    uint8_t bytes[256];
-    size_t size;
-} Ranked;
-
-/* Lines "base64 rank", in order of rank: the tokens, and a table of their keys. */
-static size_t read_ranks(const char *name, Ranked *out, size_t room, json_t *vocab)
+/* The ids give the text back, at once and piece by piece. A model that changes text is left out; one
+ * with marks for blanks cannot tell a mark in the text from a blank. */
+static void check_text(const Tokenizer *t, const Tokens *ids, const char *text, size_t size)
 {
-    auto_buf Buf file;
-    auto_buf Buf key;
-    buf_init(&file, 16 << 20);
-    buf_init(&key, 1024);
-    read_xz(name, &file);
-    size_t count = 0;
-    for (char *line = file.data; *line && count < room; count++) {
-        char *blank = strchr(line, ' '), *end = strchr(line, '\n');
-        Ranked *token = &out[count];
-        assert_int_equal(strtoul(blank + 1, NULL, 10), count);
-        int size = EVP_DecodeBlock(token->bytes, (uint8_t *)line, (int)(blank - line));
-        assert_true(size > 0);
-        token->size = (size_t)size - (blank[-1] == '=') - (blank[-2] == '=');
-        buf_reset(&key);
-        bytelevel_write(token->bytes, token->size, &key);
-        json_object_setn_new(vocab, key.data, key.size, json_integer((json_int_t)count));
-        line = end + 1;
-    }
-    return count;
-}
-
-static json_int_t rank_of(const json_t *vocab, const uint8_t *bytes, size_t size)
-{
-    char key[1024];
-    const json_t *value = json_object_getn(vocab, key, bytelevel_text(bytes, size, key));
-    return value ? json_integer_value(value) : INT32_MAX;
-}
-
-/* Merges the bytes of a token by tokens of lower rank to two parts: where the second begins. */
-static size_t split_of(const json_t *vocab, const Ranked *token, json_int_t rank)
-{
-    size_t cuts[257], parts = token->size; /* part i is bytes cuts[i]..cuts[i + 1] */
-    for (size_t i = 0; i <= token->size; i++)
-        cuts[i] = i;
-    while (parts > 2) {
-        json_int_t best = rank;
-        size_t at = 0;
-        for (size_t i = 0; i + 2 <= parts; i++) {
-            json_int_t r = rank_of(vocab, token->bytes + cuts[i], cuts[i + 2] - cuts[i]);
-            if (r < best) {
-                best = r;
-                at = i + 1;
-            }
-        }
-        assert_true(at > 0);
-        memmove(cuts + at, cuts + at + 1, (parts - at) * sizeof *cuts);
-        parts--;
-    }
-    return cuts[1];
-}
-
-static Tokenizer *from_ranks(const char *name, json_t *pre_tokenizer)
-{
-    enum { ROOM = 110000 };
     Error err;
-    Tokenizer *t = NULL;
-    Ranked *tokens = calloc(ROOM, sizeof *tokens);
-    auto_json json_t *vocab = json_object();
-    json_t *merges = json_array();
-    size_t count = read_ranks(name, tokens, ROOM, vocab);
-    for (size_t i = 0; i < count; i++) {
-        char left[1024], right[1024];
-        if (tokens[i].size < 2)
-            continue;
-        size_t cut = split_of(vocab, &tokens[i], (json_int_t)i);
-        size_t a = bytelevel_text(tokens[i].bytes, cut, left);
-        size_t b = bytelevel_text(tokens[i].bytes + cut, tokens[i].size - cut, right);
-        json_array_append_new(merges, json_pack("[s%,s%]", left, a, right, b));
+    auto_buf Buf plain;
+    buf_init(&plain, 1 << 20);
+    for (size_t at = 0; at < size && t->marks;) {
+        bool mark = mark_at((const uint8_t *)text + at, size - at);
+        buf_add_char(&plain, mark ? ' ' : text[at]);
+        at += mark ? MARK_BYTES : 1;
     }
-    auto_json json_t *root = json_pack("{s:o,s:{s:s},s:{s:s,s:O,s:o}}", "pre_tokenizer",
-                                       pre_tokenizer, "decoder", "type", "ByteLevel", "model",
-                                       "type", "BPE", "vocab", vocab, "merges", merges);
-    auto_buf Buf text;
-    buf_init(&text, JSON_BYTES_MAX);
-    assert_ok(json_dump(root, &text, &err));
-    assert_ok(tokenizer_parse(&t, text.data, text.size, name, &err));
-    free(tokens);
-    return t;
+    if (t->marks && size) {
+        text = plain.data;
+        size = plain.size;
+    }
+    auto_buf Buf whole;
+    auto_buf Buf pieces;
+    Detok detok;
+    buf_init(&whole, 1 << 20);
+    buf_init(&pieces, 1 << 20);
+    if (t->kind == TOKENIZER_UNIGRAM)
+        return;
+    assert_ok(tokenizer_decode(t, ids->ids, ids->count, false, &whole, &err));
+    detok_begin(&detok, t);
+    for (size_t i = 0; i < ids->count; i++) {
+        size_t bytes;
+        const char *piece = tokenizer_bytes(t, ids->ids[i], &bytes);
+        detok_add(&detok, piece, bytes, &pieces);
+    }
+    detok_end(&detok, &pieces);
+    if (whole.size != size || pieces.size != size ||
+        (size && (memcmp(whole.data, text, size) || memcmp(pieces.data, text, size))))
+        fail_test("'%.60s' comes back as '%.60s' and '%.60s'", text, whole.data, pieces.data);
 }
 
 static void check_vectors(const Tokenizer *t, const json_t *vectors, const char *only)
@@ -184,6 +131,8 @@ static void check_vectors(const Tokenizer *t, const json_t *vectors, const char 
         bool same = got.count == json_array_size(ids);
         for (size_t k = 0; k < got.count && same; k++)
             same = got.ids[k] == json_integer_value(json_array_get(ids, k));
+        if (same)
+            check_text(t, &got, json_string_value(text), json_string_length(text));
         if (!same)
             fail_test("vector %zu: '%.60s' gives %zu ids, expected %zu", i, json_string_value(text),
                       got.count, json_array_size(ids));
@@ -206,30 +155,99 @@ static void check_file(const Tokenizer *t, const char *name, const char *only)
     check_vectors(t, json_object_get(root, "vectors"), only);
 }
 
-static void ids_of_gpt2(void **state)
+static Tokenizer *read_tokenizer(const char *name)
+{
+    Error err;
+    Tokenizer *t = NULL;
+    auto_buf Buf file;
+    buf_init(&file, 64 << 20);
+    if (strstr(name, ".xz"))
+        read_xz(name, &file);
+    else
+        read_plain(name, &file);
+    assert_ok(tokenizer_read(&t, (const uint8_t *)file.data, file.size, name, &err));
+    return t;
+}
+
+/* Every format against the ids of its own program. */
+static void ids_of_every_format(void **state)
 {
     (void)state;
-    Tokenizer *t = from_ranks("tokenizers/tiktoken/r50k_base.tiktoken.xz",
-                              json_pack("{s:s,s:b}", "type", "ByteLevel", "add_prefix_space", 0));
-    check_file(t, "vectors/r50k_base.json.xz", NULL);
-    check_file(t, "vectors/llamacpp_gpt-2.json", NULL);
-    check_file(t, "vectors/tiktoken_published.json", "r50k_base");
+    static const struct {
+        const char *tokenizer, *vectors, *only;
+    } cases[] = {
+        {"tiktoken/r50k_base.tiktoken.xz", "r50k_base.json.xz", NULL},
+        {"tiktoken/r50k_base.tiktoken.xz", "llamacpp_gpt-2.json", NULL},
+        {"tiktoken/r50k_base.tiktoken.xz", "tiktoken_published.json", "r50k_base"},
+        {"tiktoken/cl100k_base.tiktoken.xz", "cl100k_base.json.xz", NULL},
+        {"tiktoken/cl100k_base.tiktoken.xz", "tiktoken_published.json", "cl100k_base"},
+        {"mistral/tokenizer.model.v1", "mistral_v1.json.xz", NULL},
+        {"mistral/mistral_instruct_tokenizer_240323.model.v3", "mistral_v3.json.xz", NULL},
+        {"sentencepiece/test_model.model", "sp_test_unigram.json.xz", NULL},
+        {"gguf/ggml-vocab-llama-spm.gguf.xz", "llamacpp_llama-spm.json", NULL},
+        {"gguf/ggml-vocab-phi-3.gguf.xz", "llamacpp_phi-3.json", NULL},
+        {"gguf/ggml-vocab-gpt-2.gguf.xz", "llamacpp_gpt-2.json", NULL},
+        {"gguf/ggml-vocab-deepseek-coder.gguf.xz", "llamacpp_deepseek-coder.json", NULL},
+    };
+    Tokenizer *t = NULL;
+    const char *opened = "";
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[200], vectors[200];
+        snprintf(name, sizeof name, "tokenizers/%s", cases[i].tokenizer);
+        snprintf(vectors, sizeof vectors, "vectors/%s", cases[i].vectors);
+        if (strcmp(opened, cases[i].tokenizer)) {
+            tokenizer_free(t);
+            t = read_tokenizer(name);
+            opened = cases[i].tokenizer;
+        }
+        print_message("%s: ", cases[i].vectors);
+        check_file(t, vectors, cases[i].only);
+    }
     tokenizer_free(t);
 }
 
-static void ids_of_cl100k(void **state)
+/* Written as tokenizer.json and read again, each gives the same ids and the same text back. */
+static void saved_and_read_again(void **state)
 {
     (void)state;
-    const char *pattern = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
-                          " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-    json_t *pre = json_pack("{s:s,s:[{s:s,s:{s:s},s:s,s:b},{s:s,s:b,s:b}]}", "type", "Sequence",
-                            "pretokenizers", "type", "Split", "pattern", "Regex", pattern,
-                            "behavior", "Isolated", "invert", 0, "type", "ByteLevel",
-                            "add_prefix_space", 0, "use_regex", 0);
-    Tokenizer *t = from_ranks("tokenizers/tiktoken/cl100k_base.tiktoken.xz", pre);
-    check_file(t, "vectors/cl100k_base.json.xz", NULL);
-    check_file(t, "vectors/tiktoken_published.json", "cl100k_base");
-    tokenizer_free(t);
+    static const struct {
+        const char *tokenizer, *vectors;
+    } cases[] = {
+        {"mistral/tokenizer.model.v1", "mistral_v1.json.xz"},
+        {"mistral/mistral_instruct_tokenizer_240323.model.v3", "mistral_v3.json.xz"},
+        {"tiktoken/cl100k_base.tiktoken.xz", "cl100k_base.json.xz"},
+        {"gguf/ggml-vocab-deepseek-coder.gguf.xz", "llamacpp_deepseek-coder.json"},
+    };
+    Error err;
+    const char *path = "tokenizer_golden_test_tmp.json";
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[200];
+        snprintf(name, sizeof name, "tokenizers/%s", cases[i].tokenizer);
+        Tokenizer *t = read_tokenizer(name), *again = NULL;
+        assert_ok(tokenizer_save(t, path, &err));
+        assert_ok(tokenizer_open(&again, path, &err));
+        snprintf(name, sizeof name, "vectors/%s", cases[i].vectors);
+        check_file(again, name, NULL);
+        assert_int_equal(tokenizer_vocab(again), tokenizer_vocab(t));
+        assert_int_equal(again->before_count, t->before_count);
+        if (t->before_count)
+            assert_int_equal(tokenizer_bos(again), tokenizer_bos(t));
+        tokenizer_free(t);
+        tokenizer_free(again);
+    }
+    assert_ok(fs_remove(path, &err));
+}
+
+static void bert_is_refused_by_name(void **state)
+{
+    (void)state;
+    Error err;
+    Tokenizer *t = NULL;
+    auto_buf Buf file;
+    buf_init(&file, 1 << 20);
+    read_xz("tokenizers/gguf/ggml-vocab-bert-bge.gguf.xz", &file);
+    assert_fails(tokenizer_read(&t, (const uint8_t *)file.data, file.size, "bge.gguf", &err),
+                 ERR_FORMAT, "'bert' is not supported");
 }
 
 /* A real file of Hugging Face's: NFC, a Split, and a vocabulary that lacks bytes. */
@@ -270,6 +288,7 @@ static void nfc_as_unicode_says(void **state)
 {
     (void)state;
     static const int nfc_of[5] = {1, 1, 1, 3, 3}; /* the column that is the NFC of each */
+    enum { NFKC_COLUMN = 3 };                     /* that is the NFKC of all */
     Error err;
     auto_buf Buf file;
     auto_buf Buf got;
@@ -290,7 +309,11 @@ static void nfc_as_unicode_says(void **state)
             buf_reset(&got);
             assert_ok(nfc_append(columns[i].data, columns[i].size, &got, &err));
             if (strcmp(got.data, columns[nfc_of[i]].data))
-                fail_test("column %d of: %.80s", i + 1, line);
+                fail_test("NFC of column %d of: %.80s", i + 1, line);
+            buf_reset(&got);
+            assert_ok(nfkc_append(columns[i].data, columns[i].size, &got, &err));
+            if (strcmp(got.data, columns[NFKC_COLUMN].data))
+                fail_test("NFKC of column %d of: %.80s", i + 1, line);
         }
         checked++;
     }
@@ -310,8 +333,9 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(training_gives_the_reference_merges),
-        cmocka_unit_test(ids_of_gpt2),
-        cmocka_unit_test(ids_of_cl100k),
+        cmocka_unit_test(ids_of_every_format),
+        cmocka_unit_test(saved_and_read_again),
+        cmocka_unit_test(bert_is_refused_by_name),
         cmocka_unit_test(a_real_file_loads),
         cmocka_unit_test(nfc_as_unicode_says),
     };

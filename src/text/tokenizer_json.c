@@ -1,13 +1,15 @@
 /* tokenizer_json.c: reading Hugging Face's tokenizer.json (format: tokenizers 0.13 to 0.22).
  *
  * Every key is either understood or refused by name. Order of work: sizes of everything, then the
- * added tokens (their text is raw), then the vocabulary (its text is the byte-level alphabet), then
- * merges, which may only join ordinary tokens into the ordinary token with their bytes: so no
- * merge cycle and no way from text to a special token can be written down.
+ * stages around the model, then the added tokens (their text is raw), then the vocabulary (of a
+ * byte-level model in the byte-level alphabet), then merges, which may only join ordinary tokens
+ * into the ordinary token with their keys: so no merge cycle and no way from text to a special token
+ * can be written down.
  */
 #include "base/mem.h"
 #include "format/json.h"
 #include "text/tokenizer_model.h"
+#include "text/tokenizer_formats.h"
 #include "text/tokenizer_stages.h"
 #include "text/utf8.h"
 
@@ -18,6 +20,7 @@ enum { ADDED_MAX = 1 << 16 };
 typedef struct {
     const char *name; /* of the file, for errors */
     const json_t *root, *model, *vocab, *merges, *added;
+    TokenizerKind kind;
     Tokenizer *t;
     Error *err;
 } Reading;
@@ -50,22 +53,14 @@ static bool open_root(Reading *r)
     return true;
 }
 
-static bool open_model(Reading *r)
+/* What a BPE model may say, and its vocabulary and merges. */
+static bool open_bpe(Reading *r)
 {
     static const char *const keys[] = {"type", "dropout", "unk_token", "continuing_subword_prefix",
                                        "end_of_word_suffix", "fuse_unk", "byte_fallback",
                                        "ignore_merges", "vocab", "merges", NULL};
     static const char *const must_be_empty[] = {"continuing_subword_prefix", "end_of_word_suffix",
                                                 NULL};
-    r->model = json_object_get(r->root, "model");
-    if (!json_is_object(r->model))
-        return fail(r->err, ERR_FORMAT, "%s: model: missing, or not an object", r->name);
-    const char *type;
-    if (!json_get_text(r->model, "type", "BPE", &type, r->name, r->err))
-        return false;
-    if (strcmp(type, "BPE"))
-        return fail(r->err, ERR_FORMAT, "%s: model.type: '%.40s' is not supported, BPE is",
-                    r->name, type);
     if (!json_only_keys(r->model, keys, r->name, r->err))
         return fail_within(r->err, "model");
     for (size_t i = 0; must_be_empty[i]; i++)
@@ -78,15 +73,33 @@ static bool open_model(Reading *r)
     const json_t *unknown = json_object_get(r->model, "unk_token");
     if (unknown && !json_is_null(unknown) && !json_is_string(unknown))
         return fail(r->err, ERR_FORMAT, "%s: model.unk_token: not a text", r->name);
-    if (json_is_true(json_object_get(r->model, "byte_fallback")))
-        return fail(r->err, ERR_FORMAT, "%s: model.byte_fallback: true is not supported", r->name);
-    r->vocab = json_object_get(r->model, "vocab");
+    if (r->kind == TOKENIZER_BYTES && json_is_true(json_object_get(r->model, "byte_fallback")))
+        return fail(r->err, ERR_FORMAT, "%s: model.byte_fallback: true is not supported in a "
+                    "byte-level model", r->name);
     r->merges = json_object_get(r->model, "merges");
     if (!json_is_object(r->vocab))
         return fail(r->err, ERR_FORMAT, "%s: model.vocab: missing, or not an object", r->name);
     if (!json_is_array(r->merges))
         return fail(r->err, ERR_FORMAT, "%s: model.merges: missing, or not a list", r->name);
     return true;
+}
+
+static bool open_model(Reading *r)
+{
+    r->model = json_object_get(r->root, "model");
+    if (!json_is_object(r->model))
+        return fail(r->err, ERR_FORMAT, "%s: model: missing, or not an object", r->name);
+    const char *type;
+    if (!json_get_text(r->model, "type", "BPE", &type, r->name, r->err))
+        return false;
+    bool unigram = !strcmp(type, "Unigram");
+    if (!unigram && strcmp(type, "BPE"))
+        return fail(r->err, ERR_FORMAT, "%s: model.type: '%.40s' is not supported, BPE and Unigram "
+                    "are", r->name, type);
+    r->kind = unigram ? TOKENIZER_UNIGRAM
+                      : tokenizer_stages_bytes(r->root) ? TOKENIZER_BYTES : TOKENIZER_CHARS;
+    r->vocab = json_object_get(r->model, "vocab");
+    return unigram ? unigram_open(r->model, r->name, r->err) : open_bpe(r);
 }
 
 /* An id out of a JSON value, against the most there may be. */
@@ -111,6 +124,8 @@ static bool make_model(Reading *r)
     const char *key;
     json_t *value;
     size_t i;
+    if (json_array_size(r->vocab))
+        highest = (uint32_t)json_array_size(r->vocab) - 1;
     json_object_foreach((json_t *)r->vocab, key, value)
         if (!read_id(r, value, "model.vocab", key, &highest))
             return false;
@@ -126,13 +141,16 @@ static bool make_model(Reading *r)
     if (json_array_size(r->merges) >= TOKENIZER_VOCAB_MAX)
         return fail(r->err, ERR_LIMIT, "%s: model.merges: %zu merges, %d are the most", r->name,
                     json_array_size(r->merges), TOKENIZER_VOCAB_MAX - 1);
-    if (!tokenizer_model_new(&r->t, highest + 1, r->err))
+    if (!tokenizer_model_new(&r->t, r->kind, highest + 1, r->err))
         return false;
+
     r->t->merges = mem_alloc(json_array_size(r->merges), sizeof *r->t->merges);
     r->t->added = mem_alloc(json_array_size(r->added), sizeof *r->t->added);
     if (!r->t->merges || !r->t->added)
         return fail(r->err, ERR_MEMORY, "no memory for a tokenizer");
-    return json_get_bool(r->model, "ignore_merges", false, &r->t->ignore_merges, r->name, r->err);
+    return json_get_bool(r->model, "ignore_merges", false, &r->t->ignore_merges, r->name, r->err) &&
+           json_get_bool(r->model, "byte_fallback", false, &r->t->byte_fallback, r->name, r->err) &&
+           json_get_bool(r->model, "fuse_unk", false, &r->t->fuse_unknown, r->name, r->err);
 }
 
 static bool read_added(Reading *r, const json_t *value)
@@ -151,20 +169,14 @@ static bool read_added(Reading *r, const json_t *value)
         !json_get_bool(value, "rstrip", false, &token.rstrip, r->name, r->err))
         return fail_within(r->err, "added_tokens");
     token.id = (int32_t)json_integer_value(json_object_get(value, "id"));
-    /* Special tokens never meet text here, so that the rules of their search have no effect. */
-    if (!token.special && (token.single_word || token.lstrip || token.rstrip))
-        return fail(r->err, ERR_FORMAT, "%s: added_tokens: '%.40s' is not special: single_word, "
-                    "lstrip and rstrip are not supported", r->name, text);
-    if (!token.special && token.normalized && r->t->nfc)
-        return fail(r->err, ERR_FORMAT, "%s: added_tokens: '%.40s' is not special: normalized is "
-                    "not supported with normalizer NFC", r->name, text);
     const json_t *model_id = json_object_getn(r->vocab, text, size);
     if (model_id && json_integer_value(model_id) != token.id)
         return fail(r->err, ERR_FORMAT, "%s: added_tokens: '%.40s' has id %d, in model.vocab %lld",
                     r->name, text, token.id, (long long)json_integer_value(model_id));
+    if (!r->t->keys[token.id].size)
+        r->t->kinds[token.id] = token.special ? TOKEN_SPECIAL : 0;
     if (!tokenizer_model_token(r->t, token.id, text, size, r->err))
         return fail_within(r->err, "%s: added_tokens", r->name);
-    r->t->kinds[token.id] = token.special ? TOKEN_SPECIAL : 0;
     r->t->added[r->t->added_count++] = token;
     return true;
 }
@@ -179,35 +191,65 @@ static bool read_added_all(Reading *r)
     return true;
 }
 
-static bool read_vocab(Reading *r)
+/* One token of the model; `bytes` is room for the longest. */
+static bool read_token(Reading *r, int32_t id, const char *key, size_t size, uint8_t *bytes)
 {
     Tokenizer *t = r->t;
-    uint8_t *bytes = mem_alloc(TOKENIZER_TOKEN_BYTES_MAX, 1);
+    Span span = t->keys[id];
+    if (span.size == size && span.size && !(t->kinds[id] & TOKEN_MODEL) &&
+        !memcmp(t->bytes.data + span.start, key, size)) {
+        t->kinds[id] |= TOKEN_MODEL; /* an added token that the model has too */
+        return true;
+    }
+    if (span.size)
+        return fail(r->err, ERR_FORMAT, "id %d is given to two tokens", id);
+    if (size > TOKENIZER_TOKEN_BYTES_MAX)
+        return fail(r->err, ERR_FORMAT, "token '%.40s...' is longer than %d bytes", key,
+                    TOKENIZER_TOKEN_BYTES_MAX);
+    bool one_byte = t->byte_fallback && byte_of_key(key, size) >= 0;
+    t->kinds[id] |= one_byte ? TOKEN_MODEL | TOKEN_BYTE : TOKEN_MODEL;
+    if (t->kind != TOKENIZER_BYTES)
+        return tokenizer_model_token(t, id, key, size, r->err);
+    if (!bytelevel_read(key, size, bytes, &size))
+        return fail(r->err, ERR_FORMAT, "token '%.40s' is not in the byte-level alphabet", key);
+    return tokenizer_model_token(t, id, bytes, size, r->err);
+}
+
+static bool read_vocab(Reading *r)
+{
+    auto_free uint8_t *bytes = mem_alloc(TOKENIZER_TOKEN_BYTES_MAX, 1);
     if (!bytes)
         return fail(r->err, ERR_MEMORY, "no memory for a tokenizer");
     bool good = true;
     for (void *it = json_object_iter((json_t *)r->vocab); it && good;
-         it = json_object_iter_next((json_t *)r->vocab, it)) {
-        const char *key = json_object_iter_key(it);
-        size_t key_size = json_object_iter_key_len(it), size = 0;
-        int32_t id = (int32_t)json_integer_value(json_object_iter_value(it));
-        Span span = t->spans[id];
-        if (span.size == key_size && span.size && !(t->kinds[id] & TOKEN_MODEL) &&
-            !memcmp(t->bytes.data + span.start, key, key_size)) {
-            t->kinds[id] |= TOKEN_MODEL; /* an added token that the model has too */
-            continue;
-        }
-        if (key_size > TOKENIZER_TOKEN_BYTES_MAX)
-            good = fail(r->err, ERR_FORMAT, "token '%.40s...' is longer than %d bytes", key,
-                        TOKENIZER_TOKEN_BYTES_MAX);
-        else if (!bytelevel_read(key, key_size, bytes, &size))
-            good = fail(r->err, ERR_FORMAT, "token '%.40s' is not in the byte-level alphabet", key);
-        else
-            good = tokenizer_model_token(t, id, bytes, size, r->err);
-        t->kinds[id] |= TOKEN_MODEL;
+         it = json_object_iter_next((json_t *)r->vocab, it))
+        good = read_token(r, (int32_t)json_integer_value(json_object_iter_value(it)),
+                          json_object_iter_key(it), json_object_iter_key_len(it), bytes);
+    for (size_t i = 0; i < json_array_size(r->vocab) && good; i++) {
+        const json_t *piece = json_array_get(json_array_get(r->vocab, i), 0);
+        good = read_token(r, (int32_t)i, json_string_value(piece), json_string_length(piece),
+                          bytes);
     }
-    mem_free(bytes);
     return good || fail_within(r->err, "%s: model.vocab", r->name);
+}
+
+/* Which token stands for what the vocabulary lacks. A byte-level model has all bytes, or says which
+ * one it lacks. */
+static bool read_unknown(Reading *r)
+{
+    const json_t *unknown = json_object_get(r->model, "unk_token");
+    r->t->unk_token = unknown ? json_incref((json_t *)unknown) : NULL;
+    if (r->kind == TOKENIZER_UNIGRAM)
+        return unigram_read(r->t, r->model, r->name, r->err);
+    if (r->kind == TOKENIZER_BYTES || !json_is_string(unknown))
+        return true;
+    const json_t *id =
+        json_object_getn(r->vocab, json_string_value(unknown), json_string_length(unknown));
+    if (!id)
+        return fail(r->err, ERR_FORMAT, "%s: model.unk_token: '%.40s' is not in model.vocab",
+                    r->name, json_string_value(unknown));
+    r->t->unknown = (int32_t)json_integer_value(id);
+    return true;
 }
 
 /* The two texts of a merge, given as ["a", "b"] or "a b". */
@@ -236,13 +278,12 @@ static bool merge_texts(const json_t *value, const char *texts[2], size_t sizes[
     return !memchr(texts[1], ' ', sizes[1]);
 }
 
-/* True when `result` is an ordinary token with the bytes of `left` and `right`, ordinary too. */
+/* True when the key of `result` is those of `left` and `right` in a row. */
 static bool merge_sound(const Tokenizer *t, int32_t left, int32_t right, int32_t result)
 {
-    Span a = t->spans[left], b = t->spans[right], c = t->spans[result];
+    Span a = t->keys[left], b = t->keys[right], c = t->keys[result];
     const char *bytes = t->bytes.data;
-    return !((t->kinds[left] | t->kinds[right] | t->kinds[result]) & TOKEN_SPECIAL) &&
-           c.size == a.size + b.size && !memcmp(bytes + c.start, bytes + a.start, a.size) &&
+    return c.size == a.size + b.size && !memcmp(bytes + c.start, bytes + a.start, a.size) &&
            !memcmp(bytes + c.start + a.size, bytes + b.start, b.size);
 }
 
@@ -267,10 +308,16 @@ static bool read_merge(Reading *r, uint32_t rank, const json_t *value, Buf *join
         if (!buf_ok(joined, "a merge", r->err))
             return false;
     }
-    if (!merge_sound(r->t, ids[0], ids[1], ids[2]))
+    const uint8_t *kinds = r->t->kinds;
+    bool special = (kinds[ids[0]] | kinds[ids[1]] | kinds[ids[2]]) & TOKEN_SPECIAL;
+    /* A converter that writes all pairs of pieces also writes "</" "s>": such a merge is left out. */
+    if (special && r->kind != TOKENIZER_BYTES)
+        return true;
+    if (special || !merge_sound(r->t, ids[0], ids[1], ids[2]))
         return fail(r->err, ERR_FORMAT, "merge %u: '%.60s' is a special token or is made of one",
                     rank, joined->data);
-    r->t->merges[r->t->merge_count++] = (Merge){ids[0], ids[1], ids[2]};
+    r->t->merges[r->t->merge_count] = (Merge){ids[0], ids[1], ids[2], r->t->merge_count};
+    r->t->merge_count++;
     return true;
 }
 
@@ -290,38 +337,33 @@ static bool read_all(Reading *r)
 {
     if (!open_root(r) || !open_model(r) || !make_model(r) ||
         !tokenizer_stages_read(r->t, r->root, r->name, r->err) || !read_added_all(r) ||
-        !read_vocab(r) || !read_merges(r))
+        !read_vocab(r) || !read_merges(r) || !read_unknown(r))
         return false;
-    const json_t *unknown = json_object_get(r->model, "unk_token");
-    r->t->unk_token = unknown ? json_incref((json_t *)unknown) : NULL;
     return tokenizer_model_finish(r->t, r->err) || fail_within(r->err, "%s", r->name);
 }
 
-bool tokenizer_parse(Tokenizer **out, const char *json, size_t size, const char *name, Error *err)
+bool tokenizer_json_read(Tokenizer **out, const json_t *root, const char *name, Error *err)
 {
-    auto_json json_t *root = NULL;
-    if (!json_parse(&root, json, size, name, err))
-        return false;
     Reading reading = {.name = name, .root = root, .err = err};
     if (!read_all(&reading)) {
         tokenizer_free(reading.t);
         return false;
     }
+    tokenizer_describe(reading.t, name);
     *out = reading.t;
     return true;
+}
+
+bool tokenizer_parse(Tokenizer **out, const char *json, size_t size, const char *name, Error *err)
+{
+    auto_json json_t *root = NULL;
+    return json_parse(&root, json, size, name, err) && tokenizer_json_read(out, root, name, err);
 }
 
 bool tokenizer_load(Tokenizer **out, const char *path, Error *err)
 {
     auto_json json_t *root = NULL;
-    if (!json_read(&root, path, JSON_BYTES_MAX, err))
-        return false;
     const char *slash = strrchr(path, '/');
-    Reading reading = {.name = slash ? slash + 1 : path, .root = root, .err = err};
-    if (!read_all(&reading)) {
-        tokenizer_free(reading.t);
-        return false;
-    }
-    *out = reading.t;
-    return true;
+    return json_read(&root, path, JSON_BYTES_MAX, err) &&
+           tokenizer_json_read(out, root, slash ? slash + 1 : path, err);
 }

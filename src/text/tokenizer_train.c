@@ -267,7 +267,7 @@ static bool add_token(Train *s, int32_t left, int32_t right)
     memcpy(joined + a.size, s->bytes.data + b.start, b.size);
     int32_t made = (int32_t)s->tokens++;
     s->spans[made] = (Span){(uint32_t)s->bytes.size, a.size + b.size};
-    s->merges[made] = (Merge){left, right, made};
+    s->merges[made] = (Merge){left, right, made, 0};
     buf_add(&s->bytes, joined, a.size + b.size);
     return !s->bytes.failed;
 }
@@ -411,7 +411,9 @@ static bool build_tokens(Tokenizer *t, const Train *s, uint32_t specials, Error 
         int32_t ids[2] = {s->merges[i].left, s->merges[i].right};
         for (uint32_t k = 0; k < 2; k++)
             ids[k] = ids[k] < FIRST_MERGE ? byte_ids[ids[k]] : (int32_t)specials + ids[k];
-        t->merges[t->merge_count++] = (Merge){ids[0], ids[1], (int32_t)(specials + i)};
+        t->merges[t->merge_count] =
+            (Merge){ids[0], ids[1], (int32_t)(specials + i), t->merge_count};
+        t->merge_count++;
         if (!tokenizer_model_token(t, (int32_t)(specials + i), s->bytes.data + s->spans[i].start,
                                    s->spans[i].size, err))
             return false;
@@ -427,7 +429,7 @@ static bool build(Tokenizer **out, const Train *s, const TokenizerTraining *opti
     Tokenizer *t = NULL;
     if (!parts)
         return fail(err, ERR_MEMORY, "no memory for a tokenizer");
-    if (!tokenizer_model_new(&t, options->special_count + s->tokens, err))
+    if (!tokenizer_model_new(&t, TOKENIZER_BYTES, options->special_count + s->tokens, err))
         return false;
     if (!tokenizer_stages_read(t, parts, "new tokenizer", err) ||
         !build_specials(t, options, err) || !build_tokens(t, s, options->special_count, err)) {

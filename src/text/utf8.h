@@ -33,6 +33,12 @@ static inline uint32_t utf8_next(const uint8_t *text, uint32_t *length)
     return (c & 0x07) << 18 | (text[1] & 0x3fu) << 12 | (text[2] & 0x3fu) << 6 | (text[3] & 0x3fu);
 }
 
+/* The bytes of the valid character that begins with this byte. */
+static inline uint32_t utf8_length(uint8_t first)
+{
+    return first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
 /* What stands at text (size >= 1): *length bytes that are a valid character (true), or that can
  * never become one and are replaced together (false); *length 0: valid so far, more is needed. */
 bool utf8_inspect(const uint8_t *text, size_t size, uint32_t *length);

@@ -61,12 +61,12 @@ static bool find_fit(const Model *model, const RunOptions *o, uint64_t limit, ch
     TrainerOptions trial = o->trainer;
     TrainerMemory memory;
     uint32_t unit = o->windows ? o->windows : 1;
-    if (!trial.recompute) {
-        trial.recompute = 1;
+    if (trial.recompute != RECOMPUTE_LAYERS) {
+        trial.recompute = RECOMPUTE_LAYERS;
         if (!trainer_plan(model->family, &model->config, &trial, &memory, err))
             return false;
         if (memory.total <= limit) {
-            snprintf(out, room, "train.recompute 1");
+            snprintf(out, room, "train.recompute layers");
             return true;
         }
     }
@@ -75,8 +75,7 @@ static bool find_fit(const Model *model, const RunOptions *o, uint64_t limit, ch
         if (!trainer_plan(model->family, &model->config, &trial, &memory, err))
             return false;
         if (memory.total <= limit) {
-            snprintf(out, room, "train.recompute %u with train.row_tokens %u", trial.recompute,
-                     trial.row_tokens);
+            snprintf(out, room, "train.recompute layers with train.row_tokens %u", trial.row_tokens);
             return true;
         }
     }
@@ -121,6 +120,24 @@ bool run_plan(const Model *model, const SampleSet *train, const RunOptions *opti
 
 /* ---- the folder ---- */
 
+/* What only some models have; zeros otherwise. */
+static void describe_parts(const ModelConfig *c, Buf *out)
+{
+    const RopeScaling *rope = &c->rope;
+    buf_format(out,
+               "\"eps\":%.9g,\"theta\":%.9g,\"window\":%u,\"features\":%u,\"experts\":%u,"
+               "\"chosen\":%u,\"expert_width\":%u,\"renormalise\":%s,\"query_original\":%u,"
+               "\"query_beta\":%.9g,\"rope\":[%d,%u,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%d],\"full\":\"",
+               (double)c->eps, (double)c->theta, c->window, model_features(c), c->experts,
+               c->chosen, c->expert_width, c->renormalise ? "true" : "false", c->query_original,
+               (double)c->query_beta, rope->kind, rope->original, (double)rope->factor,
+               (double)rope->low, (double)rope->high, (double)rope->beta_fast,
+               (double)rope->beta_slow, (double)rope->attention, rope->exact);
+    for (uint32_t i = 0; i < c->layers; i += 8)
+        buf_format(out, "%02x", c->full[i / 8]);
+    buf_format(out, "\"}\n");
+}
+
 static bool describe(const Run *r, const Model *model, Buf *out, Error *err)
 {
     const RunOptions *o = r->options;
@@ -131,19 +148,20 @@ static bool describe(const Run *r, const Model *model, Buf *out, Error *err)
                "\"steps\":%llu,\"rows\":%u,\"row_tokens\":%u,\"schedule\":\"%s\",\"rate\":%.17g,"
                "\"warmup_share\":%.17g,\"floor_share\":%.17g,\"decay_share\":%.17g,"
                "\"beta1\":%.9g,\"beta2\":%.9g,\"eps\":%.9g,\"decay\":%.9g,\"clip\":%.9g,"
-               "\"lora_rank\":%u,\"lora_alpha\":%.9g,\"lora_targets\":\"%s\",\"recompute\":%u,"
-               "\"windows\":%u,",
+               "\"lora_rank\":%u,\"lora_alpha\":%.9g,\"lora_targets\":\"%s\",\"recompute\":\"%s\","
+               "\"windows\":%u,\"precision\":\"%s\",",
                o->phase, o->data_digest, (unsigned long long)o->seed,
                (unsigned long long)o->steps, o->rows, t->row_tokens, o->schedule, o->rate,
                o->warmup_share, o->floor_share, o->decay_share, (double)t->beta1,
                (double)t->beta2, (double)t->eps, (double)t->decay, (double)t->clip, t->lora_rank,
-               (double)t->lora_alpha, t->lora_rank ? t->lora_targets : "", t->recompute,
-               o->windows);
+               (double)t->lora_alpha, t->lora_rank ? t->lora_targets : "",
+               recompute_names[t->recompute], o->windows, precision_names[t->precision]);
     buf_format(out,
                "\"family\":\"%s\",\"layers\":%u,\"width\":%u,\"heads\":%u,\"kv_heads\":%u,"
-               "\"head_width\":%u,\"ff_width\":%u,\"vocab\":%u,\"tied\":%s}\n",
+               "\"head_width\":%u,\"ff_width\":%u,\"vocab\":%u,\"tied\":%s,",
                model->family->name, c->layers, c->width, c->heads, c->kv_heads, c->head_width,
                c->ff_width, c->vocab, c->tied ? "true" : "false");
+    describe_parts(c, out);
     return buf_ok(out, "the description of the run", err);
 }
 

@@ -252,15 +252,15 @@ static void test_memory_limit_names_what_fits(void **state)
     Model *model = make();
     RunOptions o = options_in(folder_named("limit", folder));
     o.trainer.row_tokens = 128;
-    o.trainer.recompute = 1;
+    o.trainer.recompute = RECOMPUTE_LAYERS;
     assert_ok(run_plan(model, &train_set, &o, &plan, &err));
     o.memory_limit = plan.memory.total;
     o.trainer.row_tokens = 512;
-    o.trainer.recompute = 0;
+    o.trainer.recompute = RECOMPUTE_AUTO;
     assert_fails(run_plan(model, &train_set, &o, &plan, &err), ERR_LIMIT,
-                 "train.recompute 1 with train.row_tokens 128 would fit");
+                 "train.recompute layers with train.row_tokens 128 would fit");
     o.trainer.row_tokens = 128;
-    o.trainer.recompute = 1;
+    o.trainer.recompute = RECOMPUTE_LAYERS;
     assert_ok(run_plan(model, &train_set, &o, &plan, &err));
     o.memory_limit = plan.memory.weights;
     assert_fails(run_plan(model, &train_set, &o, &plan, &err), ERR_LIMIT, "a smaller model");

@@ -6,6 +6,7 @@
  */
 #include "train/trainer.h"
 
+#include "backend/cpu/gemm.h"
 #include "backend/cpu/vec.h"
 #include "backend/plan.h"
 #include "base/mem.h"
@@ -14,6 +15,12 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+const char *const precision_names[] = {"full", "high", NULL};
+const char *const recompute_names[] = {"auto", "none", "cheap", "wide", "layers", NULL};
+
+/* Activations that are kept without a thought; beyond, a few hundredths of the time are spent. */
+#define EASY_BYTES (768ull << 20)
 
 typedef struct {
     const char *name; /* in the graph */
@@ -59,7 +66,7 @@ static bool record(Pass *pass, const Family *family, const ModelConfig *config,
            (!o->lora_rank ||
             graph_attach_lora(g, o->lora_targets, o->lora_rank, o->lora_alpha, err)) &&
            (!gradient || graph_grad(g, pass->ports.loss, err)) &&
-           (!gradient || !o->recompute || graph_recompute(g, o->recompute, err)) &&
+           (!gradient || graph_recompute(g, o->recompute, 1, err)) &&
            graph_finish(g, err);
 }
 
@@ -76,23 +83,23 @@ static bool is_learned(const Graph *g, ValueId id)
 
 /* Multiplications and additions that a token, and a target, cannot do without: those of the
  * matrices, forward once and backward twice. Attention comes on top and depends on the documents' lengths. */
-static void count_flops(const Graph *g, TrainerMemory *out)
+static void count_flops(const Graph *g, uint32_t tokens, TrainerMemory *out)
 {
     for (uint32_t i = 0; i < graph_nodes(g); i++) {
         const Node *node = graph_node(g, i);
         double each = 3.0 * (double)op_flops(g, node);
-        if (node->op == OP_MATMUL)
-            out->flops_token += each / graph_value(g, node->in[0])->shape.dim[0];
+        if (node->op == OP_MATMUL || node->op == OP_EXPERT_MATMUL)
+            out->flops_token += each / tokens;
         else if (node->op == OP_XENT)
-            out->flops_target += each / graph_value(g, node->in[0])->shape.dim[0];
+            out->flops_target += each / tokens;
     }
 }
 
-static void measure(const Graph *g, const Graph *forward, const Program *train,
+static void measure(const Graph *g, const Graph *forward, uint32_t tokens, const Program *train,
                     const Program *loss, TrainerMemory *out)
 {
     *out = (TrainerMemory){0};
-    count_flops(forward, out);
+    count_flops(forward, tokens, out);
     for (ValueId id = 1; id <= graph_values(g); id++) {
         const Value *value = graph_value(g, id);
         uint64_t count = shape_count(value->shape);
@@ -119,21 +126,52 @@ static bool open_device(Device **out, const TrainerOptions *o, Error *err)
     return backend->open(out, (DeviceOptions){o->threads}, err);
 }
 
+static void drop_programs(Trainer *t)
+{
+    program_free(t->train.program);
+    program_free(t->loss.program);
+    graph_free(t->train.graph);
+    graph_free(t->loss.graph);
+    t->train = t->loss = (Pass){0};
+}
+
+static bool plan_as_told(Trainer *t, const Family *family, const ModelConfig *config, Error *err)
+{
+    drop_programs(t);
+    if (!record(&t->train, family, config, &t->options, true, err) ||
+        !record(&t->loss, family, config, &t->options, false, err) ||
+        !program_plan(&t->train.program, t->train.graph, t->device, err) ||
+        !program_plan(&t->loss.program, t->loss.graph, t->device, err))
+        return false;
+    measure(t->train.graph, t->loss.graph, t->options.row_tokens, t->train.program,
+            t->loss.program, &t->memory);
+    t->memory.recompute = t->options.recompute;
+    return true;
+}
+
+/* Both programs and what they need; AUTO becomes the first choice that is easy on memory. */
+static bool plan(Trainer *t, const Family *family, const ModelConfig *config, Error *err)
+{
+    if (t->options.recompute != RECOMPUTE_AUTO)
+        return plan_as_told(t, family, config, err);
+    for (uint32_t what = RECOMPUTE_NONE; what <= RECOMPUTE_WIDE; what++) {
+        t->options.recompute = (Recompute)what;
+        if (!plan_as_told(t, family, config, err))
+            return false;
+        if (t->memory.activations <= EASY_BYTES)
+            break;
+    }
+    return true;
+}
+
 bool trainer_plan(const Family *family, const ModelConfig *config, const TrainerOptions *options,
                   TrainerMemory *out, Error *err)
 {
     Trainer t = {.options = *options};
-    bool ok = open_device(&t.device, options, err) &&
-              record(&t.train, family, config, options, true, err) &&
-              record(&t.loss, family, config, options, false, err) &&
-              program_plan(&t.train.program, t.train.graph, t.device, err) &&
-              program_plan(&t.loss.program, t.loss.graph, t.device, err);
+    bool ok = open_device(&t.device, options, err) && plan(&t, family, config, err);
     if (ok)
-        measure(t.train.graph, t.loss.graph, t.train.program, t.loss.program, out);
-    program_free(t.train.program);
-    program_free(t.loss.program);
-    graph_free(t.train.graph);
-    graph_free(t.loss.graph);
+        *out = t.memory;
+    drop_programs(&t);
     backend_cpu.close(t.device);
     return ok;
 }
@@ -230,13 +268,8 @@ static bool set_up(Trainer *t, Error *err)
 {
     const Family *family = t->model->family;
     const ModelConfig *config = &t->model->config;
-    if (!open_device(&t->device, &t->options, err) ||
-        !record(&t->train, family, config, &t->options, true, err) ||
-        !record(&t->loss, family, config, &t->options, false, err) ||
-        !program_plan(&t->train.program, t->train.graph, t->device, err) ||
-        !program_plan(&t->loss.program, t->loss.graph, t->device, err))
+    if (!open_device(&t->device, &t->options, err) || !plan(t, family, config, err))
         return false;
-    measure(t->train.graph, t->loss.graph, t->train.program, t->loss.program, &t->memory);
     if (!make_adapter(t, err) || !list_learned(t, err) || !allocate(t, err) ||
         !bind(t, &t->train, err) || !bind(t, &t->loss, err))
         return false;
@@ -253,6 +286,8 @@ bool trainer_new(Trainer **out, Model *model, const TrainerOptions *options, Err
         return fail(err, ERR_MEMORY, "no memory for a trainer");
     t->model = model;
     t->options = *options;
+    if (options->precision == PRECISION_HIGH)
+        (void)gemm_isa_use("amx_high"); /* refused where the processor has no such unit */
     if (!set_up(t, err)) {
         trainer_free(t);
         return false;
@@ -265,10 +300,7 @@ void trainer_free(Trainer *t)
 {
     if (!t)
         return;
-    program_free(t->train.program);
-    program_free(t->loss.program);
-    graph_free(t->train.graph);
-    graph_free(t->loss.graph);
+    drop_programs(t);
     weights_free(&t->adapter);
     mem_free(t->learned);
     mem_free(t->gradients);

@@ -149,6 +149,47 @@ spoiled() {
     [ ! -e broken.gguf ] || lose "an export that failed left a file"
 }
 
+# spoiled_but_shown: the same, for what keeps a folder from running but not from being looked at.
+spoiled_but_shown() {
+    rm -rf broken
+    cp -r tiny broken
+    spoil "broken/$3" "$4"
+    expect 0 "$2" model show broken
+    expect "$1" "$2" generate broken --plain --tokens 1 x
+    expect "$1" "$2" model export broken broken.gguf
+    [ ! -e broken.gguf ] || lose "an export that failed left a file"
+}
+
+# One model through every layout and back: the same weights, the same logits.
+layouts() {
+    local want from
+    expect 0 "every value is the source's" model export tiny native --format mistral
+    expect 0 "every value is the source's" model import native from_native
+    expect 0 "every value is the source's" model import tiny.gguf from_gguf
+    expect 0 "every value is the source's" model export tiny from_hf --format hf
+    expect 0 '' model logits tiny --tokens 5,6,7,8 --json
+    want=$(sha256sum <out)
+    for from in from_native from_gguf from_hf; do
+        cmp -s tiny/model.safetensors $from/model.safetensors || lose "$from has other weights"
+        expect 0 '' model logits $from --tokens 5,6,7,8 --json
+        [ "$(sha256sum <out)" = "$want" ] || lose "$from gives other logits"
+    done
+    cmp -s tiny/tokenizer.json from_hf/tokenizer.json || lose "from_hf has another tokenizer"
+    expect 0 '' generate from_gguf --plain --tokens 3 --temperature 0 'a b'
+    expect 5 'exists' model import native from_native
+    expect 0 'Would write' model import native dry --dry-run
+    [ ! -e dry ] || lose "a dry run wrote something"
+    expect 2 '--format must be' model export tiny x --format onnx
+    expect 2 '--tokens' model logits tiny
+    expect 2 'outside of the vocabulary' model logits tiny --tokens 99999
+    expect 4 'nothing' model import tiny /proc/nothing/x
+    printf 'PK\3\4more' >model.bin
+    expect 3 'a pickle' model show model.bin
+    printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n' >pointer.gguf
+    expect 3 'Git LFS pointer' model import pointer.gguf x
+    [ ! -e x ] || lose "a failed import left a folder"
+}
+
 models() {
     "$api_server" model tiny || lose "api_server makes no model"
     expect 0 'llama (LlamaForCausalLM)' model show tiny
@@ -161,9 +202,11 @@ models() {
     for type in f32 f16 bf16 q8_0; do
         expect 0 "matrices as $type" model export tiny "tiny-$type.gguf" --type $type
         [ "$(head -c 4 "tiny-$type.gguf")" = GGUF ] || lose "export --type $type is no GGUF"
+        expect 0 "layout      gguf" model show "tiny-$type.gguf"
     done
     expect_json model export tiny tiny.gguf --json
-    expect 2 '--type must be f32, f16, bf16 or q8_0' model export tiny x.gguf --type q4
+    expect 2 '--type must be one of f32, f16, bf16, q8_0' model export tiny x.gguf --type q4
+    layouts
     local weights=model.safetensors tokens=tokenizer.json
     spoiled 3 model.safetensors $weights 'b[:len(b) - 100]'
     spoiled 3 model.safetensors $weights 'b[:5]'
@@ -176,14 +219,14 @@ models() {
     spoiled 3 'is missing' $weights \
         'pack({("x" if k == "model.norm.weight" else k): v for k, v in head().items()})'
     spoiled 3 config.json config.json 'b[:20]'
-    spoiled 3 "'gpt5'" config.json 'b.replace(b"\"llama\"", b"\"gpt5\"")'
+    spoiled_but_shown 3 "'gpt5'" config.json 'b.replace(b"\"llama\"", b"\"gpt5\"")'
     spoiled 3 hidden_size config.json 'b.replace(b"\"hidden_size\": 64", b"\"hidden_size\": -1")'
     spoiled 3 'another shape' config.json \
         'b.replace(b"\"hidden_size\": 64", b"\"hidden_size\": 128")'
-    spoiled 3 tokenizer.json $tokens 'b.replace(b"\"a\": ", b"\"a\": 9", 1)'
-    spoiled 3 tokenizer.json $tokens 'b.replace(b"\"a\": ", b"\"a\": -", 1)'
-    spoiled 3 tokenizer.json $tokens 'b[:len(b) // 2]'
-    spoiled 3 tokenizer.json $tokens 'b.replace(b"\"BPE\"", b"\"WordPiece\"")'
+    spoiled_but_shown 3 tokenizer.json $tokens 'b.replace(b"\"a\": ", b"\"a\": 9", 1)'
+    spoiled_but_shown 3 tokenizer.json $tokens 'b.replace(b"\"a\": ", b"\"a\": -", 1)'
+    spoiled_but_shown 3 tokenizer.json $tokens 'b[:len(b) // 2]'
+    spoiled_but_shown 3 tokenizer.json $tokens 'b.replace(b"\"BPE\"", b"\"WordPiece\"")'
     rm -rf broken && cp -r tiny broken && rm broken/model.safetensors
     expect 4 model.safetensors model show broken
 }
@@ -225,7 +268,7 @@ workspaces() {
     expect 10 'found 1 thing to repair' doctor --workspace plain
     expect_json ops --json
     command -v flock >/dev/null || { echo "cli: without flock the lock is not tested."; return; }
-    flock ws/up.lock sleep 60 &
+    flock --no-fork ws/up.lock sleep 60 >/dev/null 2>&1 &
     holder=$!
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         flock -n ws/up.lock true || break
@@ -233,6 +276,25 @@ workspaces() {
     done
     expect 5 'ws' up --workspace ws --port 0 tiny=tiny
     expect 0 'locked' doctor --workspace ws
+}
+
+# Types, mixtures and proofs of the model `tiny`, which cannot be good but must be whole.
+quantisation() {
+    seq 1 20000 >text
+    expect 0 'q8_0' quantise tiny q8.gguf --type Q8_0 --threads 1
+    [ "$(head -c 4 q8.gguf)" = GGUF ] || lose "quantise --type: no GGUF"
+    expect_json quantise tiny fit.gguf --fit 1GB --calibrate text --calibrate-tokens 512 \
+        --prove text --prove-tokens 1024 --save-imatrix imatrix.gguf --threads 1 --json
+    grep -q '"kl"' out || lose "quantise --prove: no divergence"
+    expect 0 'predicted' quantise tiny --dry-run --imatrix imatrix.gguf --threads 1
+    expect 2 'is unknown' quantise tiny x.gguf --type q9
+    expect 2 'bytes are needed, the budget is 10' quantise tiny x.gguf --fit 10
+    expect 2 'must be a size' quantise tiny x.gguf --fit much
+    expect 2 'choose one of --type and --fit' quantise tiny x.gguf --type q4_k --fit 1GB
+    expect 2 'the form is' quantise tiny
+    expect 4 'absent' quantise tiny x.gguf --calibrate absent
+    expect 2 'tokens' quantise tiny x.gguf --prove /dev/null
+    [ ! -e x.gguf ] || lose "a quantise that failed left a file"
 }
 
 full_disk() {
@@ -260,6 +322,7 @@ END
 helps
 datasets
 models
+quantisation
 signatures
 workspaces
 full_disk

@@ -1,7 +1,6 @@
 /* cpu.c: the cpu backend: host memory, a thread pool, packed inference weights. */
 #include "backend/cpu/cpu.h"
 
-#include "backend/cpu/gemm.h"
 #include "base/mem.h"
 
 #include <string.h>
@@ -44,28 +43,54 @@ static void cpu_free(Device *device, void *memory)
     mem_free(memory);
 }
 
-static GemmType packed_type(const Value *value)
+GemmType cpu_packed_type(const Value *value)
 {
     return value->dtype == DT_Q8_0 ? GEMM_Q8_0 : GEMM_F32;
+}
+
+/* Rows and columns of one matrix of a value, and how many there are. */
+static void matrices_of(const Value *value, uint32_t *count, uint32_t *rows, uint32_t *columns)
+{
+    const Shape *s = &value->shape;
+    *count = s->rank == 3 ? s->dim[0] : 1;
+    *rows = s->dim[s->rank - 2];
+    *columns = s->dim[s->rank - 1];
+}
+
+uint64_t cpu_packed_bytes(const Value *value)
+{
+    uint32_t count, rows, columns;
+    matrices_of(value, &count, &rows, &columns);
+    uint64_t bytes = gemm_packed_bytes(cpu_packed_type(value), rows, columns);
+    return count == 1 ? bytes : (bytes + 63) / 64 * 64;
 }
 
 static uint64_t cpu_value_bytes(const Device *device, const Value *value)
 {
     (void)device;
     if (value->packed)
-        return gemm_packed_bytes(packed_type(value), value->shape.dim[0], value->shape.dim[1]);
+        return cpu_packed_bytes(value) * (value->shape.rank == 3 ? value->shape.dim[0] : 1);
     return dtype_bytes(value->dtype, shape_count(value->shape));
 }
 
 static void cpu_write(Device *device, const Value *value, void *to, const void *host)
 {
     (void)device;
-    if (!value->packed)
+    if (!value->packed) {
         memcpy(to, host, dtype_bytes(value->dtype, shape_count(value->shape)));
-    else if (value->dtype == DT_Q8_0)
-        gemm_pack_q8_0(to, host, value->shape.dim[0], value->shape.dim[1]);
-    else
-        gemm_pack_f32(to, host, value->shape.dim[0], value->shape.dim[1]);
+        return;
+    }
+    uint32_t count, rows, columns;
+    matrices_of(value, &count, &rows, &columns);
+    uint64_t host_bytes = dtype_bytes(value->dtype, (uint64_t)rows * columns);
+    for (uint32_t i = 0; i < count; i++) {
+        void *at = (char *)to + i * cpu_packed_bytes(value);
+        const void *from = (const char *)host + i * host_bytes;
+        if (value->dtype == DT_Q8_0)
+            gemm_pack_q8_0(at, from, rows, columns);
+        else
+            gemm_pack_f32(at, from, rows, columns);
+    }
 }
 
 static void cpu_read(Device *device, const Value *value, void *host, const void *from)

@@ -74,30 +74,30 @@ static void cpu_scale(const Exec *x, const Node *node)
 static void cpu_rms_norm(const Exec *x, const Node *node)
 {
     Shape shape = exec_shape(x, node->in[0]);
+    uint32_t d = exec_shape(x, node->in[1]).dim[0]; /* a row, or a head of it */
     vec_rms_norm(x->device->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
-                 node->args.eps, shape.dim[0], shape.dim[1]);
+                 node->args.eps, (uint32_t)(shape_count(shape) / d), d);
 }
 
 static uint64_t rms_norm_back_scratch(const CpuDevice *cpu, const Graph *g, const Node *node)
 {
     (void)cpu;
-    Shape shape = graph_value(g, node->in[0])->shape;
-    return round_up(vec_rms_norm_back_scratch(shape.dim[0], shape.dim[1])) +
-           round_up(shape.dim[1] * sizeof(float));
+    uint32_t d = graph_value(g, node->in[1])->shape.dim[0];
+    uint32_t rows = (uint32_t)(shape_count(graph_value(g, node->in[0])->shape) / d);
+    return round_up(vec_rms_norm_back_scratch(rows, d)) + round_up(d * sizeof(float));
 }
 
 static void cpu_rms_norm_back(const Exec *x, const Node *node)
 {
-    Shape shape = exec_shape(x, node->in[0]);
+    uint32_t d = exec_shape(x, node->in[1]).dim[0];
+    uint32_t rows = (uint32_t)(shape_count(exec_shape(x, node->in[0])) / d);
     float *dw = exec_in(x, node, 3);
     if (!dw) { /* a frozen weight: its gradient goes to scratch and is forgotten */
-        dw = (float *)((char *)x->scratch +
-                       round_up(vec_rms_norm_back_scratch(shape.dim[0], shape.dim[1])));
-        memset(dw, 0, shape.dim[1] * sizeof *dw);
+        dw = (float *)((char *)x->scratch + round_up(vec_rms_norm_back_scratch(rows, d)));
+        memset(dw, 0, d * sizeof *dw);
     }
     vec_rms_norm_back(x->device->pool, x->scratch, exec_out(x, node, 0), dw, exec_in(x, node, 0),
-                      exec_in(x, node, 1), exec_in(x, node, 2), node->args.eps, shape.dim[0],
-                      shape.dim[1]);
+                      exec_in(x, node, 1), exec_in(x, node, 2), node->args.eps, rows, d);
 }
 
 static void cpu_rope(const Exec *x, const Node *node)
@@ -108,8 +108,72 @@ static void cpu_rope(const Exec *x, const Node *node)
     const float *in = exec_in(x, node, 0);
     if (in != out)
         memcpy(out, in, shape_count(shape) * sizeof *out);
-    vec_rope(x->device->pool, out, exec_in(x, node, 1), args.theta, args.inverse, shape.dim[0],
-             args.heads, args.width);
+    uint32_t count;
+    if (args.table)
+        vec_rope_table(x->device->pool, out, exec_in(x, node, 1),
+                       graph_table_at(x->graph, args.table, &count), args.inverse, shape.dim[0],
+                       args.heads, args.width);
+    else
+        vec_rope(x->device->pool, out, exec_in(x, node, 1), args.theta, args.inverse, shape.dim[0],
+                 args.heads, args.width);
+}
+
+static void cpu_position_scale(const Exec *x, const Node *node)
+{
+    Shape shape = exec_shape(x, node->in[0]);
+    PositionArgs args = node->args.position;
+    vec_position_scale(x->device->pool, exec_out(x, node, 0), exec_in(x, node, 0),
+                       exec_in(x, node, 1), args.beta, args.original, shape.dim[0], shape.dim[1]);
+}
+
+static void cpu_bias(const Exec *x, const Node *node)
+{
+    Shape shape = exec_shape(x, node->in[0]);
+    vec_bias(x->device->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
+             shape.dim[0], shape.dim[1]);
+}
+
+static void cpu_bias_back(const Exec *x, const Node *node)
+{
+    Shape shape = exec_shape(x, node->in[1]);
+    vec_bias_back(x->device->pool, exec_in(x, node, 0), exec_in(x, node, 1), shape.dim[0],
+                  shape.dim[1]);
+}
+
+/* ---- experts; their products stand in cpu_experts.c ---- */
+
+static VecRoute route_of(const Exec *x, const Node *node)
+{
+    Shape shape = exec_shape(x, node->in[0]);
+    RouteArgs args = node->args.route;
+    return (VecRoute){shape.dim[0], shape.dim[1], args.chosen, args.renormalise};
+}
+
+static void cpu_route(const Exec *x, const Node *node)
+{
+    vec_route(x->device->pool, exec_out(x, node, 0), exec_out(x, node, 1), exec_in(x, node, 0),
+              route_of(x, node));
+}
+
+static void cpu_route_back(const Exec *x, const Node *node)
+{
+    vec_route_back(x->device->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
+                   exec_in(x, node, 2), exec_in(x, node, 3), route_of(x, node));
+}
+
+static void cpu_expert_sum(const Exec *x, const Node *node)
+{
+    Shape weight = exec_shape(x, node->in[0]), z = exec_shape(x, node->in[1]);
+    vec_expert_sum(x->device->pool, exec_out(x, node, 0), exec_in(x, node, 0), exec_in(x, node, 1),
+                   exec_in(x, node, 2), weight.dim[0], weight.dim[1], z.dim[1]);
+}
+
+static void cpu_expert_sum_back(const Exec *x, const Node *node)
+{
+    Shape weight = exec_shape(x, node->in[0]), z = exec_shape(x, node->in[1]);
+    vec_expert_sum_back(x->device->pool, exec_out(x, node, 0), exec_out(x, node, 1),
+                        exec_in(x, node, 0), exec_in(x, node, 1), exec_in(x, node, 2),
+                        weight.dim[0], weight.dim[1], z.dim[1]);
 }
 
 static void cpu_swiglu(const Exec *x, const Node *node)
@@ -228,4 +292,13 @@ const CpuKernel cpu_kernels[OP_COUNT] = {
     [OP_SWIGLU_BACK] = {cpu_swiglu_back, NULL},
     [OP_ATTENTION_BACK] = {cpu_attention_back, attention_back_scratch},
     [OP_XENT_GRAD] = {cpu_xent_grad, cpu_xent_scratch},
+    [OP_BIAS] = {cpu_bias, NULL},
+    [OP_POSITION_SCALE] = {cpu_position_scale, NULL},
+    [OP_ROUTE] = {cpu_route, NULL},
+    [OP_EXPERT_MATMUL] = {cpu_expert_matmul, cpu_experts_scratch},
+    [OP_EXPERT_SUM] = {cpu_expert_sum, NULL},
+    [OP_BIAS_BACK] = {cpu_bias_back, NULL},
+    [OP_ROUTE_BACK] = {cpu_route_back, NULL},
+    [OP_EXPERT_MATMUL_BACK] = {cpu_expert_matmul_back, cpu_experts_scratch},
+    [OP_EXPERT_SUM_BACK] = {cpu_expert_sum_back, NULL},
 };

@@ -8,14 +8,18 @@
  *
  * The order of additions, for every kernel of every instruction set: k ascending, one multiply-add
  * chain that begins at +0 per K block (gemm_depth), then C = chain or C = C + chain. With fused
- * multiply-add ("avx512", "avx2", "neon") each step rounds once; "portable" rounds twice.
+ * multiply-add ("avx512", "avx2", "neon") each step rounds once; "portable" rounds twice. "amx" has
+ * an order of its own, see gemm_amx.c.
+ *
+ * What the bytes of a panel mean is the affair of the set's packers and tile kernel alone; gemm.c
+ * knows how many there are (gemm_span).
  */
 #pragma once
 #include "backend/cpu/gemm.h"
 
 enum {
-    GEMM_KC = 512,         /* longest K block; a multiple of 32 */
-    GEMM_ROWS_MAX = 14,    /* of any instruction set: bounds of local tiles */
+    GEMM_KC = 1024,        /* longest K block of any instruction set; a multiple of 32 */
+    GEMM_ROWS_MAX = 32,    /* of any instruction set: bounds of local tiles */
     GEMM_COLUMNS_MAX = 32,
     GEMM_Q8_GROUP = 32,    /* weights that share a scale */
     GEMM_Q8_ROWS_MAX = 8,  /* q8_rows of any instruction set */
@@ -23,12 +27,28 @@ enum {
     GEMM_PACK_SLACK = 16,  /* floats that a packer may overwrite behind its panel */
 };
 
-typedef struct {
+/* Packs `lines` rows or columns into a panel of `width`: see GemmIsa. */
+typedef void GemmPacker(float *panel, uint32_t width, const float *x, size_t ld, uint32_t lines,
+                        uint32_t depth);
+
+typedef struct GemmIsa {
     const char *name;
     bool (*supported)(void);
+    double error;           /* most error of one product, over |a| |b| */
     uint32_t rows, columns; /* of the register tile */
     uint32_t q8_rows;       /* that tile_q8 takes at most */
-    uint32_t block_rows;    /* rows of op(A) packed at once: block_rows x GEMM_KC stays in L2 */
+    uint32_t depth;         /* longest K block: a multiple of 32, at most GEMM_KC */
+    uint32_t block_rows;    /* rows of op(A) packed at once: block_rows x depth stays in L2 */
+    uint32_t unit;          /* a panel holds its k in whole units, zeros behind: 1 or 32 */
+    uint32_t halves;        /* 16-bit words of a panel for each element */
+    uint32_t copy_step;     /* rows copied to one panel before the next panel's turn; whole units */
+    uint32_t pack_work;     /* packing an element of op(A) costs as many multiply-adds */
+    bool packs_always;      /* tile reads panels only, never A where it lies */
+    const struct GemmIsa *q8; /* the set that multiplies Q8_0 weights; NULL: this one */
+
+    /* Around the tiles of one task, on its thread; NULL: nothing to do. */
+    void (*enter)(void);
+    void (*leave)(void);
 
     /* C[rows, columns] = sum over k < depth of A x B, added to C when add. Element (i, k) of A is
      * a[i * a_row + k * a_step] with a_row == 1 or a_step == 1; b is a panel. 1 <= rows.
@@ -42,26 +62,33 @@ typedef struct {
     void (*tile_q8)(uint32_t rows, uint32_t depth, const float *a, size_t a_row, const uint8_t *b,
                     float *c, size_t ldc, bool add);
 
-    /* panel[k * width + i] = x[i * ld + k], or x[k * ld + i] (copy), for i < lines, k < depth;
-     * zero for lines <= i < width. width is rows or columns. Up to GEMM_PACK_SLACK floats behind
-     * a panel of width `rows` may be overwritten; behind one of `columns`, none: threads pack
-     * neighbours at once. */
-    void (*pack_transpose)(float *panel, uint32_t width, const float *x, size_t ld, uint32_t lines,
-                           uint32_t depth);
-    void (*pack_copy)(float *panel, uint32_t width, const float *x, size_t ld, uint32_t lines,
-                      uint32_t depth);
+    /* Element (i, k) of the panel is x[i * ld + k], or x[k * ld + i] (copy), for i < lines,
+     * k < depth; zero up to whole units of k, and in columns for lines <= i < width (rows beyond
+     * lines are never stored to C). Fused and portable sets keep it at panel[k * width + i].
+     * Up to GEMM_PACK_SLACK floats behind a panel of rows may be overwritten; behind one of
+     * columns, none: threads pack neighbours at once. */
+    GemmPacker *rows_transpose, *rows_copy, *columns_transpose, *columns_copy;
 
     /* The f32 panel of a Q8_0 panel: each weight (float)q * scale, which f32 holds exactly. */
     void (*unpack_q8)(float *panel, const uint8_t *q8, uint32_t depth);
 } GemmIsa;
 
-extern const GemmIsa gemm_isa_avx512, gemm_isa_avx2, gemm_isa_neon, gemm_isa_portable;
+extern const GemmIsa gemm_isa_amx, gemm_isa_amx_high, gemm_isa_avx512, gemm_isa_avx2,
+    gemm_isa_neon, gemm_isa_portable;
 
-const GemmIsa *gemm_isa(void); /* the one in use */
+const GemmIsa *gemm_isa(void);                  /* the one in use */
+const GemmIsa *gemm_isa_for(GemmType type);     /* the one in use for weights of this type */
 
-/* Length of all K blocks but the last: K cut into the fewest equal parts of at most GEMM_KC, each
+/* Floats of a panel for each of its rows or columns when it is k long, or up to k when that is
+ * whole units. */
+static inline size_t gemm_span(const GemmIsa *isa, uint32_t k)
+{
+    return (size_t)(k + isa->unit - 1) / isa->unit * isa->unit * isa->halves / 2;
+}
+
+/* Length of all K blocks but the last: K cut into the fewest equal parts of at most isa->depth, each
  * a multiple of GEMM_Q8_GROUP. A function of K alone, so that every path cuts alike. */
-uint32_t gemm_depth(uint32_t k);
+uint32_t gemm_depth(const GemmIsa *isa, uint32_t k);
 
 /* A Q8_0 panel: for each 32 of k: `columns` f16 scales, then 32 rows of `columns` int8. */
 static inline size_t gemm_q8_panel_bytes(uint32_t columns, uint32_t k)
@@ -77,6 +104,7 @@ typedef struct {
     uint32_t depth; /* of a K block: gemm_depth of the whole product's K */
     const float *a;
     const void *packed;
+    const struct GemmPack *own; /* not NULL: not packed yet, each worker does it for itself */
     float *c;
     size_t lda, ldc;
 } GemmProduct;

@@ -11,28 +11,28 @@
 
 enum { Q8_BLOCK = 2 + GEMM_Q8_GROUP }; /* bytes of a block of W: f16 scale, 32 int8 */
 
-static size_t panels_of(uint32_t n)
+static size_t panels_of(const GemmIsa *isa, uint32_t n)
 {
-    uint32_t columns = gemm_isa()->columns;
-    return n / columns + (n % columns != 0);
+    return n / isa->columns + (n % isa->columns != 0);
 }
 
 size_t gemm_packed_bytes(GemmType type, uint32_t n, uint32_t k)
 {
-    uint32_t columns = gemm_isa()->columns;
-    size_t panel = type == GEMM_F32 ? (size_t)k * columns * sizeof(float)
-                                    : gemm_q8_panel_bytes(columns, k);
+    const GemmIsa *isa = gemm_isa_for(type);
+    size_t panel = type == GEMM_F32 ? gemm_span(isa, k) * isa->columns * sizeof(float)
+                                    : gemm_q8_panel_bytes(isa->columns, k);
     /* The slack lets packers store whole registers at the end. */
-    return panels_of(n) * panel + GEMM_PACK_SLACK * sizeof(float);
+    return panels_of(isa, n) * panel + GEMM_PACK_SLACK * sizeof(float);
 }
 
 void gemm_pack_f32(void *packed, const float *w, uint32_t n, uint32_t k)
 {
-    const GemmIsa *isa = gemm_isa();
+    const GemmIsa *isa = gemm_isa_for(GEMM_F32);
+    size_t whole = gemm_span(isa, k);
     for (uint32_t j = 0; j < n; j += isa->columns) {
         uint32_t lines = n - j < isa->columns ? n - j : isa->columns;
-        isa->pack_transpose((float *)packed + (size_t)j * k, isa->columns, w + (size_t)j * k, k,
-                            lines, k);
+        isa->columns_transpose((float *)packed + j * whole, isa->columns, w + (size_t)j * k, k,
+                               lines, k);
     }
 }
 
@@ -52,7 +52,7 @@ static void pack_q8_group(uint8_t *out, const uint8_t *blocks, size_t row_bytes,
 void gemm_pack_q8_0(void *packed, const void *w, uint32_t n, uint32_t k)
 {
     assert(k % GEMM_Q8_GROUP == 0);
-    uint32_t columns = gemm_isa()->columns, groups = k / GEMM_Q8_GROUP;
+    uint32_t columns = gemm_isa_for(GEMM_Q8_0)->columns, groups = k / GEMM_Q8_GROUP;
     size_t row_bytes = (size_t)groups * Q8_BLOCK;
     uint8_t *out = packed;
     for (uint32_t j = 0; j < n; j += columns) {
@@ -123,10 +123,10 @@ static void few_task(void *ctx, uint32_t task, uint32_t worker)
 
 static void few_rows(Pool *pool, const GemmProduct *product)
 {
-    Few few = {.product = product, .isa = gemm_isa()};
+    Few few = {.product = product, .isa = gemm_isa_for(GEMM_Q8_0)};
     uint32_t groups = (product->m + few.isa->q8_rows - 1) / few.isa->q8_rows;
     few.rows = (product->m + groups - 1) / groups;
-    uint32_t panels = (uint32_t)panels_of(product->n);
+    uint32_t panels = (uint32_t)panels_of(few.isa, product->n);
     few.panels = TASK_WEIGHTS / (few.isa->columns * product->k) + 1;
     pool_for(pool, (panels + few.panels - 1) / few.panels, few_task, &few);
 }
@@ -135,9 +135,9 @@ void gemm_packed(Pool *pool, void *scratch, GemmType type, bool accumulate, uint
                  uint32_t k, const float *a, size_t lda, const void *packed, float *c, size_t ldc)
 {
     GemmProduct product = {.flags = {.accumulate = accumulate}, .type = type, .m = m, .n = n,
-                           .k = k, .depth = gemm_depth(k), .a = a, .lda = lda, .packed = packed,
-                           .c = c, .ldc = ldc};
-    if (type == GEMM_Q8_0 && m > 0 && m <= Q8_GROUPS_MAX * gemm_isa()->q8_rows && k > 0)
+                           .k = k, .depth = gemm_depth(gemm_isa_for(type), k), .a = a,
+                           .lda = lda, .packed = packed, .c = c, .ldc = ldc};
+    if (type == GEMM_Q8_0 && m > 0 && m <= Q8_GROUPS_MAX * gemm_isa_for(type)->q8_rows && k > 0)
         few_rows(pool, &product);
     else
         gemm_run(pool, scratch, &product);

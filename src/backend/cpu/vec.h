@@ -31,6 +31,33 @@ void vec_rms_norm_back(Pool *pool, void *scratch, float *dx, float *dw, const fl
 void vec_rope(Pool *pool, float *x, const int32_t *pos, float theta, bool inverse, uint32_t t,
               uint32_t heads, uint32_t e);
 
+/* The same with frequencies of the pairs, turn[E/2]: pair i turns by the f32 product pos[t] turn[i]. */
+void vec_rope_table(Pool *pool, float *x, const int32_t *pos, const float *turn, bool inverse,
+                    uint32_t t, uint32_t heads, uint32_t e);
+/* y[t,:] = x[t,:] (1 + beta log(1 + floor(pos[t] / original))); y may be x. */
+void vec_position_scale(Pool *pool, float *y, const float *x, const int32_t *pos, float beta,
+                        uint32_t original, uint32_t t, uint32_t d);
+
+/* y[t,d] = x[t,d] + b[d]; y may be x. */
+void vec_bias(Pool *pool, float *y, const float *x, const float *b, uint32_t t, uint32_t d);
+/* db[d] += sum over t of dy[t,d]: blocks of 32 rows, then blocks in order. */
+void vec_bias_back(Pool *pool, float *db, const float *dy, uint32_t t, uint32_t d);
+
+/* The C largest of logits[T,N], largest first, the lower number first among equals: choice[T,C];
+ * their shares of the softmax over the C, or over all N, weight[T,C]. */
+typedef struct {
+    uint32_t t, experts, chosen;
+    bool renormalise;
+} VecRoute;
+void vec_route(Pool *pool, float *weight, int32_t *choice, const float *logits, VecRoute route);
+void vec_route_back(Pool *pool, float *dlogits, const float *logits, const float *weight,
+                    const int32_t *choice, const float *dweight, VecRoute route);
+/* y[t,:] = sum[t,:] (NULL: 0) + sum over c, ascending, of weight[t,c] z[t C + c,:]; y may be sum. */
+void vec_expert_sum(Pool *pool, float *y, const float *weight, const float *z, const float *sum,
+                    uint32_t t, uint32_t chosen, uint32_t d);
+void vec_expert_sum_back(Pool *pool, float *dz, float *dweight, const float *weight, const float *z,
+                         const float *dy, uint32_t t, uint32_t chosen, uint32_t d);
+
 /* y = silu(g) * u, elementwise over T*F; silu(g) = g / (1 + exp(-g)). y may be g or u in place. */
 void vec_swiglu(Pool *pool, float *y, const float *g, const float *u, size_t count);
 /* dg, du from dy; dg may be dy in place, du must be other memory (dg may also be g's memory). */

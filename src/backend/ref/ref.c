@@ -105,6 +105,15 @@ static const Kernel ref_kernels[OP_COUNT] = {
     [OP_SWIGLU_BACK] = ref_swiglu_back,
     [OP_ATTENTION_BACK] = ref_attention_back,
     [OP_XENT_GRAD] = ref_xent_grad,
+    [OP_BIAS] = ref_bias,
+    [OP_BIAS_BACK] = ref_bias_back,
+    [OP_POSITION_SCALE] = ref_position_scale,
+    [OP_ROUTE] = ref_route,
+    [OP_ROUTE_BACK] = ref_route_back,
+    [OP_EXPERT_MATMUL] = ref_expert_matmul,
+    [OP_EXPERT_MATMUL_BACK] = ref_expert_matmul_back,
+    [OP_EXPERT_SUM] = ref_expert_sum,
+    [OP_EXPERT_SUM_BACK] = ref_expert_sum_back,
 };
 
 static Kernel ref_kernel(const Device *device, const Graph *g, const Node *node)

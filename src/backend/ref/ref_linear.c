@@ -86,3 +86,21 @@ void ref_cache_write(const Exec *x, const Node *node)
     for (uint32_t t = 0; t < shape.dim[0]; t++)
         memcpy(cache + (size_t)row[t] * d, rows + (size_t)t * d, d * sizeof *cache);
 }
+
+void ref_bias(const Exec *x, const Node *node)
+{
+    Shape shape = exec_shape(x, node->in[0]);
+    const double *in = exec_in(x, node, 0), *b = exec_in(x, node, 1);
+    double *y = exec_out(x, node, 0);
+    for (uint64_t i = 0, n = shape_count(shape); i < n; i++)
+        y[i] = in[i] + b[i % shape.dim[1]];
+}
+
+void ref_bias_back(const Exec *x, const Node *node)
+{
+    Shape shape = exec_shape(x, node->in[1]);
+    double *db = exec_in(x, node, 0);
+    const double *dy = exec_in(x, node, 1);
+    for (uint64_t i = 0, n = shape_count(shape); i < n; i++)
+        db[i % shape.dim[1]] += dy[i];
+}
