@@ -546,8 +546,9 @@ static JinjaNode *parse_body(JinjaParser *p, const char *const *ends)
             return NULL;
     }
     if (body && ends) {
-        jinja_syntax(p->t, line, p->err, "'%s' is missing at the end of the template",
-                     ends[2] && !strncmp(ends[2], "end", 3) ? ends[2] : ends[0]);
+        while (strncmp(*ends, "end", 3)) /* the words beside elif and else */
+            ends++;
+        jinja_syntax(p->t, line, p->err, "'%s' is missing at the end of the template", *ends);
         return NULL;
     }
     return body;

@@ -593,8 +593,10 @@ bool value_member(JinjaRender *r, JinjaValue v, const JinjaString *name, JinjaVa
         return false;
     if (own_member(v, name, out))
         return true;
-    if (!find_method(r, v, name, out, &found) || found)
-        return found;
+    if (!find_method(r, v, name, out, &found))
+        return false;
+    if (found)
+        return true;
     JinjaValue *value = v.kind == J_DICT ? dict_find_text(v.dict, name->bytes, name->size) : NULL;
     *out = value ? *value : value_undefined(name, LACKS_MEMBER);
     return true;
