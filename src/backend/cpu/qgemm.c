@@ -184,47 +184,72 @@ static void merge(const Call *call, uint32_t row, uint32_t rows, uint32_t panel,
     }
 }
 
-/* One strip on one panel; codes: the unpacked panel, for tiles. */
-static void run_piece(const Call *call, uint32_t index, uint32_t panel, const uint8_t *codes)
+/* One strip on one panel, some rows at a time. */
+static void run_passes(const Call *call, uint32_t index, uint32_t panel)
 {
-    float chain[QGEMM_STRIP * QGEMM_COLUMNS];
+    float chain[QGEMM_ROWS_MAX * QGEMM_COLUMNS];
     QgemmStrip strip = strip_at(call, index);
-    const uint8_t *weights = call->packed + panel * call->panel_bytes;
-    uint32_t rows = strip_rows(call, index), first = index * call->height;
-    if (call->tiles) {
-        call->isa->tile[call->kind](call->k, &strip, weights, codes, chain);
-        merge(call, first, rows, panel, chain);
-        return;
-    }
+    uint32_t rows = strip_rows(call, index);
     uint32_t some = parts(rows, parts(rows, call->few->rows)); /* evenly split */
     for (uint32_t i = 0; i < rows; i += some) {
         QgemmStrip rest = qgemm_strip_from(call->form, &strip, i);
         uint32_t now = min_u32(some, rows - i);
-        call->few->pass[call->kind](now, call->k, &rest, weights, chain);
-        merge(call, first + i, now, panel, chain);
+        call->few->pass[call->kind](now, call->k, &rest, call->packed + panel * call->panel_bytes,
+                                    chain);
+        merge(call, index * call->height + i, now, panel, chain);
     }
+}
+
+/* One or two strips on one panel; codes: the unpacked panel. */
+static void run_tiles(const Call *call, uint32_t index, uint32_t strips, uint32_t panel,
+                      const uint8_t *codes)
+{
+    float chain[2 * QGEMM_STRIP * QGEMM_COLUMNS];
+    QgemmStrip strip[2];
+    for (uint32_t i = 0; i < strips; i++)
+        strip[i] = strip_at(call, index + i);
+    call->isa->tile[call->kind](strips, call->k, strip, call->packed + panel * call->panel_bytes,
+                                codes, chain);
+    for (uint32_t i = 0; i < strips; i++)
+        merge(call, (index + i) * call->height, strip_rows(call, index + i), panel,
+              chain + i * QGEMM_STRIP * QGEMM_COLUMNS);
+}
+
+/* What one task has of C. */
+typedef struct {
+    uint32_t panel, panel_end, strip, strip_end;
+} Piece;
+
+static void run_matrix_unit(const Call *call, Piece p, uint8_t *codes)
+{
+    size_t bytes = call->codes_bytes;
+    call->isa->enter(call->kind, call->height);
+    for (uint32_t i = p.panel; i < p.panel_end; i++)
+        call->isa->unpack[call->kind](call->packed + i * call->panel_bytes, call->k,
+                                      codes + (i - p.panel) * bytes);
+    for (; p.strip < p.strip_end; p.strip += 2) {
+        for (uint32_t i = p.panel; i < p.panel_end; i++)
+            run_tiles(call, p.strip, min_u32(2, p.strip_end - p.strip), i,
+                      codes + (i - p.panel) * bytes);
+    }
+    call->isa->leave();
 }
 
 static void product_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const Call *call = ctx;
-    uint32_t from = task % call->grid_panels * call->task_panels;
-    uint32_t to = min_u32(from + call->task_panels, qgemm_panels(call->n));
-    uint32_t strip = task / call->grid_panels * call->task_strips;
-    uint32_t strip_end = min_u32(strip + call->task_strips, call->strips);
-    uint8_t *codes = call->codes + worker * worker_bytes(call->k);
+    Piece p = {.panel = task % call->grid_panels * call->task_panels,
+               .strip = task / call->grid_panels * call->task_strips};
+    p.panel_end = min_u32(p.panel + call->task_panels, qgemm_panels(call->n));
+    p.strip_end = min_u32(p.strip + call->task_strips, call->strips);
     if (call->tiles) {
-        call->isa->enter(call->kind, call->height);
-        for (uint32_t i = from; i < to && call->codes_bytes; i++)
-            call->isa->unpack[call->kind](call->packed + i * call->panel_bytes, call->k,
-                                          codes + (i - from) * call->codes_bytes);
+        run_matrix_unit(call, p, call->codes + worker * worker_bytes(call->k));
+        return;
     }
-    for (; strip < strip_end; strip++) {
-        for (uint32_t i = from; i < to; i++)
-            run_piece(call, strip, i, codes + (i - from) * call->codes_bytes);
+    for (; p.strip < p.strip_end; p.strip++) {
+        for (uint32_t i = p.panel; i < p.panel_end; i++)
+            run_passes(call, p.strip, i);
     }
-    if (call->tiles)
-        call->isa->leave();
 }
 
 /* How many panels and strips a task has. */
