@@ -19,6 +19,8 @@ enum {
     KEEP_BYTES = 512 << 10,  /* of panels that stay in cache for several strips */
     TASKS_A_THREAD = 4,      /* at least, where the shape allows: threads are disturbed */
     SHARED_WORK = 1 << 15,   /* elements of A: below, one thread quantises them */
+    TILE_PANELS = 16,        /* most of a task on a matrix unit */
+    TILE_K = 1024,           /* two strips of so many k fit in the first-level cache */
     CODES_A_GROUP = 1024,    /* most codes_bytes of any instruction set, for each 32 k */
 };
 
@@ -200,38 +202,54 @@ static void run_passes(const Call *call, uint32_t index, uint32_t panel)
     }
 }
 
-/* One or two strips on one panel; codes: the unpacked panel. */
-static void run_tiles(const Call *call, uint32_t index, uint32_t strips, uint32_t panel,
-                      const uint8_t *codes)
-{
-    float chain[2 * QGEMM_STRIP * QGEMM_COLUMNS];
-    QgemmStrip strip[2];
-    for (uint32_t i = 0; i < strips; i++)
-        strip[i] = strip_at(call, index + i);
-    call->isa->tile[call->kind](strips, call->k, strip, call->packed + panel * call->panel_bytes,
-                                codes, chain);
-    for (uint32_t i = 0; i < strips; i++)
-        merge(call, (index + i) * call->height, strip_rows(call, index + i), panel,
-              chain + i * QGEMM_STRIP * QGEMM_COLUMNS);
-}
-
 /* What one task has of C. */
 typedef struct {
     uint32_t panel, panel_end, strip, strip_end;
 } Piece;
 
+/* Some k of one or two strips on one panel, added to the chains; codes: of the panel, unpacked. */
+static void run_tile(const Call *call, Piece p, uint32_t k, uint32_t panel, const uint8_t *codes,
+                     float *chain)
+{
+    const QgemmForm *form = call->form;
+    QgemmStrip strip[2];
+    uint32_t strips = min_u32(2, p.strip_end - p.strip);
+    for (uint32_t i = 0; i < strips; i++) {
+        QgemmStrip whole = strip_at(call, p.strip + i);
+        strip[i] = qgemm_strip_behind(form, &whole, k);
+    }
+    const uint8_t *weights = call->packed + panel * call->panel_bytes;
+    call->isa->tile[call->kind](strips, min_u32(TILE_K, call->k - k), strip,
+                                weights + (size_t)(k / form->group) * form->group_bytes,
+                                codes + (size_t)(k / 32) * call->isa->codes_bytes[call->kind],
+                                chain);
+}
+
+/* A few k of two strips stay in the first-level cache while they meet all panels of the task. */
+static void run_strips(const Call *call, Piece p, const uint8_t *codes)
+{
+    enum { CHAINS = QGEMM_STRIP * QGEMM_COLUMNS };
+    float chain[TILE_PANELS][2 * CHAINS];
+    memset(chain, 0, (p.panel_end - p.panel) * sizeof *chain);
+    for (uint32_t k = 0; k < call->k; k += TILE_K) {
+        for (uint32_t i = p.panel; i < p.panel_end; i++)
+            run_tile(call, p, k, i, codes + (i - p.panel) * call->codes_bytes, chain[i - p.panel]);
+    }
+    for (uint32_t i = p.panel; i < p.panel_end; i++) {
+        for (uint32_t at = p.strip; at < p.strip_end && at < p.strip + 2; at++)
+            merge(call, at * call->height, strip_rows(call, at), i,
+                  chain[i - p.panel] + (at - p.strip) * CHAINS);
+    }
+}
+
 static void run_matrix_unit(const Call *call, Piece p, uint8_t *codes)
 {
-    size_t bytes = call->codes_bytes;
     call->isa->enter(call->kind, call->height);
     for (uint32_t i = p.panel; i < p.panel_end; i++)
         call->isa->unpack[call->kind](call->packed + i * call->panel_bytes, call->k,
-                                      codes + (i - p.panel) * bytes);
-    for (; p.strip < p.strip_end; p.strip += 2) {
-        for (uint32_t i = p.panel; i < p.panel_end; i++)
-            run_tiles(call, p.strip, min_u32(2, p.strip_end - p.strip), i,
-                      codes + (i - p.panel) * bytes);
-    }
+                                      codes + (i - p.panel) * call->codes_bytes);
+    for (; p.strip < p.strip_end; p.strip += 2)
+        run_strips(call, p, codes);
     call->isa->leave();
 }
 
@@ -261,6 +279,8 @@ static void cut(Call *call, uint32_t threads)
     uint32_t even = panels / wanted;
     call->task_panels = fit < even ? (uint32_t)fit : even;
     call->task_panels += call->task_panels == 0;
+    if (call->tiles)
+        call->task_panels = min_u32(call->task_panels, TILE_PANELS);
     call->grid_panels = parts(panels, call->task_panels);
     uint32_t down = min_u32(parts(wanted, call->grid_panels), call->strips);
     call->task_strips = parts(call->strips, down);

@@ -16,7 +16,6 @@
 #include "backend/cpu/qgemm_weights.h"
 
 #include <cpuid.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -115,7 +114,7 @@ INLINE void tiles_small(QgemmKind kind, uint32_t k, const QgemmStrip *strip, con
     Floats acc[QGEMM_STRIP];
 #pragma GCC unroll 16
     for (uint32_t i = 0; i < QGEMM_STRIP; i++)
-        acc[i] = floats_zero();
+        acc[i] = _mm512_loadu_ps(chain + i * QGEMM_COLUMNS);
     for (uint32_t b = 0; b < k / 32; b++) {
         _tile_loadd(4, q + b % 2 * 32, QGEMM_LINE);
         _tile_loadd(6, codes, QGEMM_LINE);
@@ -309,7 +308,6 @@ INLINE void tiles_large(QgemmKind kind, uint32_t strips, uint32_t k, const Qgemm
     const int8_t *q[2] = {strip[0].q, strip[strips - 1].q};
     Left left[2][2];
     Scales s = {.d = floats_zero()};
-    memset(chain, 0, strips * CHAINS * sizeof *chain);
     for (uint32_t b = 0; b <= blocks; b++) {
         if (b < blocks)
             begin_sums(strips);

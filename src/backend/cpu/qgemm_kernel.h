@@ -90,8 +90,8 @@ typedef struct QgemmIsa {
                               const uint8_t *panel, float *chain);
 
     /* Where many rows pay for a matrix unit; tile_rows 0: none. Strips of tile_rows or more go
-     * through `tile`, one or two at a time, chain[strips][16][16] (rows beyond the height hold
-     * anything), with the panel as `unpack` leaves it: codes_bytes for each 32 k. enter and leave go
+     * through `tile`, one or two at a time, which adds some k to chain[strips][16][16] (rows beyond
+     * the height hold anything), with the panel as `unpack` leaves it: codes_bytes for each 32 k. enter and leave go
      * around the tiles of a task; all strips have this height. A tile may read, not use, what lies up
      * to 16 rows behind a strip. */
     uint32_t tile_rows;
@@ -113,4 +113,14 @@ static inline QgemmStrip qgemm_strip_from(const QgemmForm *form, const QgemmStri
     size_t offset = form->block == 32 ? sizeof(int32_t) : QGEMM_OFFSETS;
     return (QgemmStrip){strip->q + (size_t)row * QGEMM_LINE, strip->scale + row,
                         strip->offset + row * offset, strip->height};
+}
+
+/* The same strip without its first k, which are whole groups. */
+static inline QgemmStrip qgemm_strip_behind(const QgemmForm *form, const QgemmStrip *strip,
+                                            uint32_t k)
+{
+    size_t bytes = (size_t)k * strip->height, blocks = (size_t)(k / form->block) * strip->height;
+    size_t offset = form->block == 32 ? sizeof(int32_t) : QGEMM_OFFSETS;
+    return (QgemmStrip){strip->q + bytes, strip->scale + blocks, strip->offset + blocks * offset,
+                        strip->height};
 }
