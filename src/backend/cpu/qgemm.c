@@ -19,6 +19,8 @@ enum {
     KEEP_BYTES = 512 << 10,  /* of panels that stay in cache for several strips */
     TASKS_A_THREAD = 4,      /* at least, where the shape allows: threads are disturbed */
     SHARED_WORK = 1 << 15,   /* elements of A: below, one thread quantises them */
+    TILE_PANELS = 16,        /* most of a task on a matrix unit */
+    TILE_K = 1024,           /* two strips of so many k fit in the first-level cache */
     CODES_A_GROUP = 1024,    /* most codes_bytes of any instruction set, for each 32 k */
 };
 
@@ -184,47 +186,88 @@ static void merge(const Call *call, uint32_t row, uint32_t rows, uint32_t panel,
     }
 }
 
-/* One strip on one panel; codes: the unpacked panel, for tiles. */
-static void run_piece(const Call *call, uint32_t index, uint32_t panel, const uint8_t *codes)
+/* One strip on one panel, some rows at a time. */
+static void run_passes(const Call *call, uint32_t index, uint32_t panel)
 {
-    float chain[QGEMM_STRIP * QGEMM_COLUMNS];
+    float chain[QGEMM_ROWS_MAX * QGEMM_COLUMNS];
     QgemmStrip strip = strip_at(call, index);
-    const uint8_t *weights = call->packed + panel * call->panel_bytes;
-    uint32_t rows = strip_rows(call, index), first = index * call->height;
-    if (call->tiles) {
-        call->isa->tile[call->kind](call->k, &strip, weights, codes, chain);
-        merge(call, first, rows, panel, chain);
-        return;
-    }
+    uint32_t rows = strip_rows(call, index);
     uint32_t some = parts(rows, parts(rows, call->few->rows)); /* evenly split */
     for (uint32_t i = 0; i < rows; i += some) {
         QgemmStrip rest = qgemm_strip_from(call->form, &strip, i);
         uint32_t now = min_u32(some, rows - i);
-        call->few->pass[call->kind](now, call->k, &rest, weights, chain);
-        merge(call, first + i, now, panel, chain);
+        call->few->pass[call->kind](now, call->k, &rest, call->packed + panel * call->panel_bytes,
+                                    chain);
+        merge(call, index * call->height + i, now, panel, chain);
     }
+}
+
+/* What one task has of C. */
+typedef struct {
+    uint32_t panel, panel_end, strip, strip_end;
+} Piece;
+
+/* Some k of one or two strips on one panel, added to the chains; codes: of the panel, unpacked. */
+static void run_tile(const Call *call, Piece p, uint32_t k, uint32_t panel, const uint8_t *codes,
+                     float *chain)
+{
+    const QgemmForm *form = call->form;
+    QgemmStrip strip[2];
+    uint32_t strips = min_u32(2, p.strip_end - p.strip);
+    for (uint32_t i = 0; i < strips; i++) {
+        QgemmStrip whole = strip_at(call, p.strip + i);
+        strip[i] = qgemm_strip_behind(form, &whole, k);
+    }
+    const uint8_t *weights = call->packed + panel * call->panel_bytes;
+    call->isa->tile[call->kind](strips, min_u32(TILE_K, call->k - k), strip,
+                                weights + (size_t)(k / form->group) * form->group_bytes,
+                                codes + (size_t)(k / 32) * call->isa->codes_bytes[call->kind],
+                                chain);
+}
+
+/* A few k of two strips stay in the first-level cache while they meet all panels of the task. */
+static void run_strips(const Call *call, Piece p, const uint8_t *codes)
+{
+    enum { CHAINS = QGEMM_STRIP * QGEMM_COLUMNS };
+    float chain[TILE_PANELS][2 * CHAINS];
+    memset(chain, 0, (p.panel_end - p.panel) * sizeof *chain);
+    for (uint32_t k = 0; k < call->k; k += TILE_K) {
+        for (uint32_t i = p.panel; i < p.panel_end; i++)
+            run_tile(call, p, k, i, codes + (i - p.panel) * call->codes_bytes, chain[i - p.panel]);
+    }
+    for (uint32_t i = p.panel; i < p.panel_end; i++) {
+        for (uint32_t at = p.strip; at < p.strip_end && at < p.strip + 2; at++)
+            merge(call, at * call->height, strip_rows(call, at), i,
+                  chain[i - p.panel] + (at - p.strip) * CHAINS);
+    }
+}
+
+static void run_matrix_unit(const Call *call, Piece p, uint8_t *codes)
+{
+    call->isa->enter(call->kind, call->height);
+    for (uint32_t i = p.panel; i < p.panel_end; i++)
+        call->isa->unpack[call->kind](call->packed + i * call->panel_bytes, call->k,
+                                      codes + (i - p.panel) * call->codes_bytes);
+    for (; p.strip < p.strip_end; p.strip += 2)
+        run_strips(call, p, codes);
+    call->isa->leave();
 }
 
 static void product_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const Call *call = ctx;
-    uint32_t from = task % call->grid_panels * call->task_panels;
-    uint32_t to = min_u32(from + call->task_panels, qgemm_panels(call->n));
-    uint32_t strip = task / call->grid_panels * call->task_strips;
-    uint32_t strip_end = min_u32(strip + call->task_strips, call->strips);
-    uint8_t *codes = call->codes + worker * worker_bytes(call->k);
+    Piece p = {.panel = task % call->grid_panels * call->task_panels,
+               .strip = task / call->grid_panels * call->task_strips};
+    p.panel_end = min_u32(p.panel + call->task_panels, qgemm_panels(call->n));
+    p.strip_end = min_u32(p.strip + call->task_strips, call->strips);
     if (call->tiles) {
-        call->isa->enter(call->kind, call->height);
-        for (uint32_t i = from; i < to && call->codes_bytes; i++)
-            call->isa->unpack[call->kind](call->packed + i * call->panel_bytes, call->k,
-                                          codes + (i - from) * call->codes_bytes);
+        run_matrix_unit(call, p, call->codes + worker * worker_bytes(call->k));
+        return;
     }
-    for (; strip < strip_end; strip++) {
-        for (uint32_t i = from; i < to; i++)
-            run_piece(call, strip, i, codes + (i - from) * call->codes_bytes);
+    for (; p.strip < p.strip_end; p.strip++) {
+        for (uint32_t i = p.panel; i < p.panel_end; i++)
+            run_passes(call, p.strip, i);
     }
-    if (call->tiles)
-        call->isa->leave();
 }
 
 /* How many panels and strips a task has. */
@@ -236,6 +279,8 @@ static void cut(Call *call, uint32_t threads)
     uint32_t even = panels / wanted;
     call->task_panels = fit < even ? (uint32_t)fit : even;
     call->task_panels += call->task_panels == 0;
+    if (call->tiles)
+        call->task_panels = min_u32(call->task_panels, TILE_PANELS);
     call->grid_panels = parts(panels, call->task_panels);
     uint32_t down = min_u32(parts(wanted, call->grid_panels), call->strips);
     call->task_strips = parts(call->strips, down);

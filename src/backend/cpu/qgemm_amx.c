@@ -24,6 +24,7 @@ enum {
     PART_CODES = 512,      /* bytes of 32 k, 16 columns */
     PERMIT_TILES = 0x1023, /* arch_prctl: ask for a state component; that of the tiles is 18 */
     TILE_DATA = 18,
+    CHAINS = QGEMM_STRIP * QGEMM_COLUMNS,
     SHIFT = 6,             /* of high codes of q4_k, q5_k; of q6_k one more */
 };
 
@@ -102,8 +103,8 @@ INLINE void scale_small(const Left *left, const uint8_t *halves, const float *sc
                             floats_splat(scale + i), acc[i]);
 }
 
-INLINE void tile_small(QgemmKind kind, uint32_t k, const QgemmStrip *strip, const uint8_t *panel,
-                       const uint8_t *codes, float *chain)
+INLINE void tiles_small(QgemmKind kind, uint32_t k, const QgemmStrip *strip, const uint8_t *panel,
+                        const uint8_t *codes, float *chain)
 {
     const uint32_t group_bytes = qgemm_forms[kind].group_bytes;
     const size_t step = (size_t)strip->height * QGEMM_LINE;
@@ -113,7 +114,7 @@ INLINE void tile_small(QgemmKind kind, uint32_t k, const QgemmStrip *strip, cons
     Floats acc[QGEMM_STRIP];
 #pragma GCC unroll 16
     for (uint32_t i = 0; i < QGEMM_STRIP; i++)
-        acc[i] = floats_zero();
+        acc[i] = _mm512_loadu_ps(chain + i * QGEMM_COLUMNS);
     for (uint32_t b = 0; b < k / 32; b++) {
         _tile_loadd(4, q + b % 2 * 32, QGEMM_LINE);
         _tile_loadd(6, codes, QGEMM_LINE);
@@ -133,6 +134,13 @@ INLINE void tile_small(QgemmKind kind, uint32_t k, const QgemmStrip *strip, cons
 #pragma GCC unroll 16
     for (uint32_t i = 0; i < QGEMM_STRIP; i++)
         floats_store(chain + i * QGEMM_COLUMNS, acc[i]);
+}
+
+INLINE void tile_small(QgemmKind kind, uint32_t strips, uint32_t k, const QgemmStrip *strip,
+                       const uint8_t *panel, const uint8_t *codes, float *chain)
+{
+    for (uint32_t i = 0; i < strips; i++)
+        tiles_small(kind, k, strip + i, panel, codes, chain + i * CHAINS);
 }
 
 /* ---- blocks of 256: each 64 k are 16 lines of low codes, then 16 of high ones ---- */
@@ -230,11 +238,12 @@ INLINE void load_scales(QgemmKind kind, const uint8_t *group, Scales *s)
         s->min[i] = _mm512_cvtepu8_epi16(load32(min + 32 * i));
 }
 
-INLINE void scale_large(QgemmKind kind, const Left *left, const Scales *s, const int32_t *offset,
-                        const float *scale, Floats acc[QGEMM_STRIP])
+/* What blocks left of some rows of a strip, scaled, to their chains. */
+INLINE void scale_large(QgemmKind kind, uint32_t first, uint32_t rows, const Left *left,
+                        const Scales *s, const int32_t *offset, const float *scale, float *chain)
 {
-#pragma GCC unroll 16
-    for (uint32_t i = 0; i < QGEMM_STRIP; i++) {
+#pragma GCC unroll 8
+    for (uint32_t i = first; i < first + rows; i++) {
         Ints high = _mm512_slli_epi32(_mm512_load_si512(left->high[i]),
                                       kind == QGEMM_Q6_K ? SHIFT + 1 : SHIFT);
         Floats sum = ints_float(ints_add(high, _mm512_load_si512(left->low[i]))), term;
@@ -248,57 +257,90 @@ INLINE void scale_large(QgemmKind kind, const Left *left, const Scales *s, const
                                         ints_splat(offset + i * (QGEMM_OFFSETS / 4) + p));
             term = floats_fms(sum, s->d, floats_mul(ints_float(t), s->e));
         }
-        acc[i] = floats_fma(term, floats_splat(scale + i), acc[i]);
+        Floats old = _mm512_loadu_ps(chain + i * QGEMM_COLUMNS);
+        floats_store(chain + i * QGEMM_COLUMNS, floats_fma(term, floats_splat(scale + i), old));
     }
 }
 
-/* 256 k of the sums. */
-INLINE void sum_block(const int8_t *q, size_t step, const uint8_t *codes, Left *left)
+/* 64 k of one or two strips, to sums in registers 0 and 1, 2 and 3. */
+INLINE void sum_large(uint32_t strips, const int8_t *const q[2], const uint8_t *codes)
+{
+    _tile_loadd(6, codes, QGEMM_LINE);
+    _tile_loadd(4, q[0], QGEMM_LINE);
+    _tile_dpbssd(0, 4, 6);
+    _tile_loadd(7, codes + 2 * PART_CODES, QGEMM_LINE);
+    _tile_dpbssd(1, 4, 7);
+    if (strips > 1) {
+        _tile_loadd(5, q[1], QGEMM_LINE);
+        _tile_dpbssd(2, 5, 6);
+        _tile_dpbssd(3, 5, 7);
+    }
+}
+
+INLINE void begin_sums(uint32_t strips)
 {
     _tile_zero(0);
     _tile_zero(1);
-#pragma GCC unroll 4
-    for (uint32_t i = 0; i < 4; i++) {
-        _tile_loadd(4, q + i * step, QGEMM_LINE);
-        _tile_loadd(6, codes + i * 4 * PART_CODES, QGEMM_LINE);
-        _tile_dpbssd(0, 4, 6);
-        _tile_loadd(7, codes + i * 4 * PART_CODES + 2 * PART_CODES, QGEMM_LINE);
-        _tile_dpbssd(1, 4, 7);
+    if (strips > 1) {
+        _tile_zero(2);
+        _tile_zero(3);
     }
-    _tile_stored(0, left->low, QGEMM_LINE);
-    _tile_stored(1, left->high, QGEMM_LINE);
 }
 
-INLINE void tile_large(QgemmKind kind, uint32_t k, const QgemmStrip *strip, const uint8_t *panel,
-                       const uint8_t *codes, float *chain)
+INLINE void leave_sums(uint32_t strips, Left left[2])
+{
+    _tile_stored(0, left[0].low, QGEMM_LINE);
+    _tile_stored(1, left[0].high, QGEMM_LINE);
+    if (strips > 1) {
+        _tile_stored(2, left[1].low, QGEMM_LINE);
+        _tile_stored(3, left[1].high, QGEMM_LINE);
+    }
+}
+
+/* Two strips share the loads of the weights, which would else take as long as the products. While a
+ * block's 64 k are summed, a quarter of the rows of the block before is scaled. */
+INLINE void tiles_large(QgemmKind kind, uint32_t strips, uint32_t k, const QgemmStrip *strip,
+                        const uint8_t *panel, const uint8_t *codes, float *chain)
 {
     const uint32_t group_bytes = qgemm_forms[kind].group_bytes, blocks = k / 256;
-    const size_t step = (size_t)strip->height * QGEMM_LINE;
-    const int32_t *offset = (const int32_t *)(const void *)strip->offset;
-    const float *scale = strip->scale;
-    const int8_t *q = strip->q;
-    Left left[2];
-    Scales s;
-    Floats acc[QGEMM_STRIP];
-#pragma GCC unroll 16
-    for (uint32_t i = 0; i < QGEMM_STRIP; i++)
-        acc[i] = floats_zero();
+    const uint32_t height = strip->height, some = 4 * strips;
+    const size_t step = (size_t)height * QGEMM_LINE;
+    const int8_t *q[2] = {strip[0].q, strip[strips - 1].q};
+    Left left[2][2];
+    Scales s = {.d = floats_zero()};
     for (uint32_t b = 0; b <= blocks; b++) {
         if (b < blocks)
-            sum_block(q, step, codes, &left[b % 2]);
-        q += 4 * step;
-        codes += 16 * PART_CODES;
-        if (b == 0)
-            continue;
-        load_scales(kind, panel, &s);
-        scale_large(kind, &left[(b - 1) % 2], &s, offset, scale, acc);
-        panel += group_bytes;
-        scale += strip->height;
-        offset += strip->height * (QGEMM_OFFSETS / 4);
+            begin_sums(strips);
+        if (b > 0)
+            load_scales(kind, panel + (b - 1) * (size_t)group_bytes, &s);
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < 4; i++) {
+            if (b < blocks) {
+                sum_large(strips, q, codes);
+                codes += 4 * PART_CODES;
+                q[0] += step;
+                q[1] += step;
+            }
+            if (b > 0) {
+                uint32_t which = i * some / QGEMM_STRIP, at = (b - 1) * height;
+                const int32_t *offset = (const int32_t *)(const void *)strip[which].offset;
+                scale_large(kind, i * some % QGEMM_STRIP, some, &left[(b - 1) % 2][which], &s,
+                            offset + (size_t)at * (QGEMM_OFFSETS / 4), strip[which].scale + at,
+                            chain + which * CHAINS);
+            }
+        }
+        if (b < blocks)
+            leave_sums(strips, left[b % 2]);
     }
-#pragma GCC unroll 16
-    for (uint32_t i = 0; i < QGEMM_STRIP; i++)
-        floats_store(chain + i * QGEMM_COLUMNS, acc[i]);
+}
+
+INLINE void tile_large(QgemmKind kind, uint32_t strips, uint32_t k, const QgemmStrip *strip,
+                       const uint8_t *panel, const uint8_t *codes, float *chain)
+{
+    if (strips > 1)
+        tiles_large(kind, 2, k, strip, panel, codes, chain);
+    else
+        tiles_large(kind, 1, k, strip, panel, codes, chain);
 }
 
 /* ---- the kind becomes a constant ---- */
@@ -308,10 +350,10 @@ INLINE void tile_large(QgemmKind kind, uint32_t k, const QgemmStrip *strip, cons
     {                                                                                              \
         unpack_##size(kind, panel, k, codes);                                                      \
     }                                                                                              \
-    static void tile_##name(uint32_t k, const QgemmStrip *strip, const uint8_t *panel,             \
-                            const uint8_t *codes, float *chain)                                    \
+    static void tile_##name(uint32_t strips, uint32_t k, const QgemmStrip *strip,                  \
+                            const uint8_t *panel, const uint8_t *codes, float *chain)              \
     {                                                                                              \
-        tile_##size(kind, k, strip, panel, codes, chain);                                          \
+        tile_##size(kind, strips, k, strip, panel, codes, chain);                                  \
     }
 TILE(q8_0, small, QGEMM_Q8_0)
 TILE(q4_0, small, QGEMM_Q4_0)

@@ -89,16 +89,18 @@ typedef struct QgemmIsa {
     void (*pass[QGEMM_KINDS])(uint32_t rows, uint32_t k, const QgemmStrip *strip,
                               const uint8_t *panel, float *chain);
 
-    /* Where many rows pay for a matrix unit; tile_rows 0: none. A strip of tile_rows or more goes
-     * through `tile`, chain[height][16], with the panel as `unpack` leaves it: codes_bytes for
-     * each 32 k. enter and leave go around the tiles of a task; all strips have this height. */
+    /* Where many rows pay for a matrix unit; tile_rows 0: none. Strips of tile_rows or more go
+     * through `tile`, one or two at a time, which adds some k to chain[strips][16][16] (rows beyond
+     * the height hold anything), with the panel as `unpack` leaves it: codes_bytes for each 32 k. enter and leave go
+     * around the tiles of a task; all strips have this height. A tile may read, not use, what lies up
+     * to 16 rows behind a strip. */
     uint32_t tile_rows;
     uint16_t codes_bytes[QGEMM_KINDS];
     void (*enter)(QgemmKind kind, uint32_t height);
     void (*leave)(void);
     void (*unpack[QGEMM_KINDS])(const uint8_t *panel, uint32_t k, uint8_t *codes);
-    void (*tile[QGEMM_KINDS])(uint32_t k, const QgemmStrip *strip, const uint8_t *panel,
-                              const uint8_t *codes, float *chain);
+    void (*tile[QGEMM_KINDS])(uint32_t strips, uint32_t k, const QgemmStrip *strip,
+                              const uint8_t *panel, const uint8_t *codes, float *chain);
 } QgemmIsa;
 
 extern const QgemmIsa qgemm_isa_amx, qgemm_isa_avx512, qgemm_isa_avxvnni, qgemm_isa_avx2,
@@ -111,4 +113,14 @@ static inline QgemmStrip qgemm_strip_from(const QgemmForm *form, const QgemmStri
     size_t offset = form->block == 32 ? sizeof(int32_t) : QGEMM_OFFSETS;
     return (QgemmStrip){strip->q + (size_t)row * QGEMM_LINE, strip->scale + row,
                         strip->offset + row * offset, strip->height};
+}
+
+/* The same strip without its first k, which are whole groups. */
+static inline QgemmStrip qgemm_strip_behind(const QgemmForm *form, const QgemmStrip *strip,
+                                            uint32_t k)
+{
+    size_t bytes = (size_t)k * strip->height, blocks = (size_t)(k / form->block) * strip->height;
+    size_t offset = form->block == 32 ? sizeof(int32_t) : QGEMM_OFFSETS;
+    return (QgemmStrip){strip->q + bytes, strip->scale + blocks, strip->offset + blocks * offset,
+                        strip->height};
 }
