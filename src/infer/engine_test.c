@@ -60,8 +60,10 @@ static uint64_t submit(Engine *engine, uint32_t number, Trace *trace)
     uint64_t handle;
     static const char *const stop[] = {"the", "q"};
     EngineRequest r = {.prompt = ids, .prompt_count = fixture_prompt(number, ids),
-                       .tokens_max = ANSWER, .temperature = number % 3 ? 0.9f : 0,
-                       .top_p = number % 2 ? 0.9f : 0, .seed = number, .logprobs = number % 5,
+                       .tokens_max = ANSWER,
+                       .sampling = {.temperature = number % 3 ? 0.9f : 0,
+                                    .top_p = number % 2 ? 0.9f : 0, .seed = number},
+                       .logprobs = number % 5,
                        .stop = stop, .stop_count = number % 4 == 1 ? 2 : 0, .user = trace};
     memset(trace, 0, sizeof *trace);
     assert_ok(engine_submit(engine, &r, &handle, &err));
@@ -252,9 +254,9 @@ static void wrong_requests_are_refused(void **state)
     assert_fails(engine_submit(engine, &r, &handle, &err), ERR_INPUT, "prompt token 1 is 5000");
     r = (EngineRequest){.prompt = below, .prompt_count = 1};
     assert_fails(engine_submit(engine, &r, &handle, &err), ERR_INPUT, "prompt token 0 is -1");
-    r = (EngineRequest){.prompt = ids, .prompt_count = 1, .temperature = NAN};
+    r = (EngineRequest){.prompt = ids, .prompt_count = 1, .sampling.temperature = NAN};
     assert_fails(engine_submit(engine, &r, &handle, &err), ERR_INPUT, "temperature");
-    r = (EngineRequest){.prompt = ids, .prompt_count = 1, .top_p = 1.5f};
+    r = (EngineRequest){.prompt = ids, .prompt_count = 1, .sampling.top_p = 1.5f};
     assert_fails(engine_submit(engine, &r, &handle, &err), ERR_INPUT, "top_p");
     r = (EngineRequest){.prompt = ids, .prompt_count = 1, .logprobs = 21};
     assert_fails(engine_submit(engine, &r, &handle, &err), ERR_INPUT, "21 log-probabilities");
