@@ -66,7 +66,7 @@ const SamplerOption *sampler_option_named(const char *name)
 static void store(SamplerOptions *out, const SamplerOption *option, double value)
 {
     char *at = (char *)out + option->offset;
-    float number = (float)(value < option->least ? option->least : value);
+    float number = (float)(value == 0 ? option->least : value);
     int32_t whole = (int32_t)value;
     if (option->kind == OPTION_NUMBER)
         memcpy(at, &number, sizeof number);

@@ -21,7 +21,7 @@ typedef struct {
     size_t offset;         /* into SamplerOptions; of lists: of the pointer */
     double low, high;      /* what may be said */
     double initial;        /* what is taken when nothing is said */
-    double least;          /* smallest value stored: an explicit 0 that is not "unset" */
+    double least;          /* stored for an explicit 0, where 0 itself would be "unset" */
     const char *group;     /* the step of sampler.h it belongs to */
     const char *meaning;
 } SamplerOption;
