@@ -9,7 +9,7 @@
 #include <float.h>
 #include <math.h>
 
-enum { VOCAB = 300, DRAWS = 10000, LONG_DRAWS = 1000, SEQUENCE = 60, PROMPT = 25 };
+enum { VOCAB = 300, DRAWS = 5000, LONG_DRAWS = 1000, SEQUENCE = 60, PROMPT = 25 };
 
 static int32_t sequence[SEQUENCE];
 static uint8_t breaks[SEQUENCE];
