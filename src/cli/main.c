@@ -69,9 +69,10 @@ const Command commands[] = {
      command_verify, false},
     {"generate", "let a model answer at the terminal",
      "usage: bastide generate FOLDER [--system TEXT] [--tokens N] [--temperature T] [--seed N]\n"
-     "                        [--weights TYPE] [--plain] [--json] [TEXT]\n\n"
+     "                        [--stop TEXT] [--weights TYPE] [--threads N] [--plain] [--json]\n"
+     "                        [--OPTION VALUE ...] [TEXT]\n\n"
      "Without TEXT the question is read from standard input. --plain continues the text instead of\n"
-     "answering it.\n\n"
+     "answering it. OPTION is any of docs/sampling.md, with dashes: --top-k 40 --min-p 0.05.\n\n"
      "example: bastide generate models/catalogue \"htop: interactive processes viewer\"\n",
      command_generate, false},
     {"tokenize", "turn text into token ids, or ids into text",

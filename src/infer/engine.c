@@ -8,9 +8,9 @@
 #include "infer/engine_parts.h"
 
 #include "base/mem.h"
+#include "infer/sampler_options.h"
 
 #include <assert.h>
-#include <math.h>
 #include <string.h>
 
 enum { DEFAULT_SEQUENCES = 8, DEFAULT_QUEUE = 256, DEFAULT_BATCH = 256 };
@@ -62,9 +62,10 @@ static bool set_up(Engine *e, Error *err)
     weights_free(&e->model->weights);
     e->running = mem_alloc(e->options.sequences_max, sizeof *e->running);
     e->entries = mem_alloc(e->options.batch_tokens, sizeof *e->entries);
-    e->order = mem_alloc(e->info.vocab, sizeof *e->order);
-    if (!e->running || !e->entries || !e->order)
+    if (!e->running || !e->entries)
         return fail(err, ERR_MEMORY, "no memory for an engine");
+    if (!sampler_new(&e->sampler, e->info.vocab, e->options.context, err))
+        return false;
     e->queue_end = &e->queue;
     e->next_handle = 1;
     return true;
@@ -90,6 +91,8 @@ static void request_free(Request *r)
     if (!r)
         return;
     answer_done(&r->answer);
+    mem_free(r->bias);
+    mem_free(r->breaks);
     mem_free(r->ids);
     mem_free(r);
 }
@@ -108,7 +111,7 @@ void engine_close(Engine *e)
     model_free(e->model);
     mem_free(e->running);
     mem_free(e->entries);
-    mem_free(e->order);
+    sampler_free(e->sampler);
     mem_free(e);
 }
 
@@ -137,10 +140,8 @@ static bool check_request(const Engine *e, const EngineRequest *request, Error *
         return fail(err, ERR_LIMIT, "the prompt has %u tokens and leaves no room for an answer: "
                                     "the model's context is %u",
                     request->prompt_count, e->options.context);
-    if (!(request->temperature >= 0 && request->temperature <= 100))
-        return fail(err, ERR_INPUT, "temperature must be from 0 to 100");
-    if (!(request->top_p >= 0 && request->top_p <= 1))
-        return fail(err, ERR_INPUT, "top_p must be from 0 to 1");
+    if (!sampler_options_check(&request->sampling, e->info.vocab, err))
+        return false;
     if (request->logprobs > ENGINE_LOGPROBS_MAX)
         return fail(err, ERR_INPUT, "%u log-probabilities asked, %d is the most",
                     request->logprobs, ENGINE_LOGPROBS_MAX);
@@ -154,6 +155,55 @@ static bool check_request(const Engine *e, const EngineRequest *request, Error *
     return true;
 }
 
+/* Does a breaker end in this token of the sequence? Special tokens are breakers themselves. */
+static bool breaks_in(const Engine *e, Request *r, int32_t id)
+{
+    size_t size = 0;
+    const char *bytes = tokenizer_bytes(e->model->tokenizer, id, &size);
+    bool ends = breaks_add(&r->breaker, bytes ? bytes : "", bytes ? size : 0);
+    return ends || tokenizer_is_special(e->model->tokenizer, id);
+}
+
+/* Copies the options with their lists, and finds the breaks of the prompt. */
+static bool copy_sampling(const Engine *e, Request *r, const SamplerOptions *options, Error *err)
+{
+    r->sampling = *options;
+    r->bias = mem_alloc(options->bias_count, sizeof *r->bias);
+    if (!r->bias)
+        return fail(err, ERR_MEMORY, "no memory for %u biases", options->bias_count);
+    if (options->bias_count)
+        memcpy(r->bias, options->bias, options->bias_count * sizeof *r->bias);
+    r->sampling.bias = r->bias;
+    r->sampling.breakers = NULL;
+    if (!(options->dry_multiplier > 0))
+        return true;
+    bool own = options->breaker_count > 0;
+    r->breaks = mem_alloc(r->prompt_count + (size_t)r->tokens_max, sizeof *r->breaks);
+    if (!r->breaks)
+        return fail(err, ERR_MEMORY, "no memory for a request of %u tokens", e->options.context);
+    if (!breaks_init(&r->breaker, own ? options->breakers : sampler_breakers_default,
+                     own ? options->breaker_count : sampler_breakers_default_count, err))
+        return false;
+    for (uint32_t i = 0; i < r->prompt_count; i++)
+        r->breaks[i] = breaks_in(e, r, r->ids[i]);
+    return true;
+}
+
+static bool fill_request(const Engine *e, Request *r, const EngineRequest *request, Error *err)
+{
+    uint32_t room = e->options.context - request->prompt_count;
+    r->tokens_max = request->tokens_max && request->tokens_max < room ? request->tokens_max : room;
+    r->ids = mem_alloc(request->prompt_count + (size_t)r->tokens_max, sizeof *r->ids);
+    if (!r->ids)
+        return fail(err, ERR_MEMORY, "no memory for a request of %u tokens", e->options.context);
+    memcpy(r->ids, request->prompt, request->prompt_count * sizeof *r->ids);
+    r->prompt_count = r->total = request->prompt_count;
+    r->logprobs = request->logprobs;
+    r->ids_only = request->ids_only;
+    r->user = request->user;
+    return copy_sampling(e, r, &request->sampling, err);
+}
+
 bool engine_submit(Engine *e, const EngineRequest *request, uint64_t *handle, Error *err)
 {
     if (!check_request(e, request, err))
@@ -163,20 +213,10 @@ bool engine_submit(Engine *e, const EngineRequest *request, uint64_t *handle, Er
         mem_free(r);
         return r ? false : fail(err, ERR_MEMORY, "no memory for a request");
     }
-    uint32_t room = e->options.context - request->prompt_count;
-    r->tokens_max = request->tokens_max && request->tokens_max < room ? request->tokens_max : room;
-    r->ids = mem_alloc(request->prompt_count + (size_t)r->tokens_max, sizeof *r->ids);
-    if (!r->ids) {
+    if (!fill_request(e, r, request, err)) {
         request_free(r);
-        return fail(err, ERR_MEMORY, "no memory for a request of %u tokens", e->options.context);
+        return false;
     }
-    memcpy(r->ids, request->prompt, request->prompt_count * sizeof *r->ids);
-    r->prompt_count = r->total = request->prompt_count;
-    r->logprobs = request->logprobs;
-    r->sampling = (SamplerOptions){.temperature = request->temperature,
-                                   .top_p = request->top_p > 0 ? request->top_p : 1,
-                                   .seed = request->seed};
-    r->user = request->user;
     r->handle = e->next_handle++;
     *e->queue_end = r;
     e->queue_end = &r->next;
@@ -283,13 +323,22 @@ static bool ends_answer(const Engine *e, int32_t id)
 static void take_token(Engine *e, uint32_t sequence, const float *logits)
 {
     Request *r = e->running[sequence];
-    SamplerToken top[ENGINE_LOGPROBS_MAX];
+    SamplerTurn turn = {.ids = r->ids, .count = r->total, .prompt_count = r->prompt_count,
+                        .breaks = r->breaks, .alternatives = r->logprobs,
+                        .ids_only = r->ids_only};
+    SamplerPick pick;
     EngineAlternative alternatives[ENGINE_LOGPROBS_MAX];
-    r->sampling.position = r->total - r->prompt_count;
-    SamplerToken token = sampler_pick(logits, e->info.vocab, r->sampling, e->order, top,
-                                      r->logprobs);
-    for (uint32_t i = 0; i < r->logprobs; i++)
-        alternatives[i] = (EngineAlternative){top[i].id, top[i].logprob};
+    Error unused;
+    if (!sampler_pick(e->sampler, logits, &r->sampling, &turn, &pick, &unused)) {
+        answer_flush(&r->answer);
+        end_running(e, sequence, ENGINE_FAILED, r->answer.shown.data, r->answer.shown.size);
+        return;
+    }
+    SamplerToken token = pick.token;
+    for (uint32_t i = 0; i < pick.top_count; i++)
+        alternatives[i] = (EngineAlternative){pick.top[i].id, pick.top[i].logprob};
+    if (r->breaks)
+        r->breaks[r->total] = breaks_in(e, r, token.id);
     r->ids[r->total++] = token.id;
     if (ends_answer(e, token.id)) {
         answer_flush(&r->answer);
@@ -301,7 +350,7 @@ static void take_token(Engine *e, uint32_t sequence, const float *logits)
     bool stopped = answer_add(&r->answer, bytes ? bytes : "", bytes ? size : 0);
     if (e->events.on_token)
         e->events.on_token(r->user, token.id, r->answer.shown.data, r->answer.shown.size,
-                           token.logprob, alternatives, r->logprobs);
+                           token.logprob, alternatives, pick.top_count);
     if (stopped) {
         end_running(e, sequence, ENGINE_STOP, "", 0);
     } else if (r->total - r->prompt_count >= r->tokens_max) {

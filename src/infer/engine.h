@@ -2,7 +2,7 @@
  * are written against this page and never see a tensor.
  *
  * Life: engine_open loads a model folder and plans all memory. engine_submit copies and queues a
- * request (its only allocation); engine_step runs one batch (prefill chunks
+ * request (its only allocations); engine_step runs one batch (prefill chunks
  * and single decode tokens of all running requests together) and reports through on_token /
  * on_end; repeat while engine_busy. Requests beyond `sequences_max` wait in order, up to
  * `queue_max`; then engine_submit answers ERR_LIMIT.
@@ -12,6 +12,7 @@
  * thread too (between steps).
  */
 #pragma once
+#include "infer/sampler.h"
 #include "text/chat.h"
 
 typedef struct Engine Engine;
@@ -42,10 +43,9 @@ typedef struct {
     const int32_t *prompt;      /* copied by submit; 1..context-1 ids */
     uint32_t prompt_count;
     uint32_t tokens_max;        /* 0: up to the context */
-    float temperature;          /* 0: greedy */
-    float top_p;                /* (0, 1]; 0 is taken as 1 */
-    uint64_t seed;
+    SamplerOptions sampling;    /* zeros: greedy; lists are copied, the hook must outlive the answer */
     uint32_t logprobs;          /* 0..20 alternatives reported per token; chosen one always */
+    bool ids_only;              /* no log-probabilities, which are reported as 0: saves time */
     const char *const *stop;    /* texts that end the answer, not included in it; copied */
     uint32_t stop_count;        /* <= 4, each <= 256 bytes */
     void *user;
@@ -76,7 +76,9 @@ EngineInfo engine_info(const Engine *engine);
 const Tokenizer *engine_tokenizer(const Engine *engine);
 const ChatTemplate *engine_template(const Engine *engine); /* NULL: the model carries none we know */
 
-/* Errors: ERR_LIMIT with the numbers when prompt + 1 exceeds the context ("prompt has 5,000
+/* A token that cannot be picked (every logit masked, or not a number) ends its answer as
+ * ENGINE_FAILED.
+ * Errors: ERR_LIMIT with the numbers when prompt + 1 exceeds the context ("prompt has 5,000
  * tokens, the model's context is 4,096"), or the queue is full; ERR_INPUT for options. */
 bool engine_submit(Engine *engine, const EngineRequest *request, uint64_t *handle,
                    Error *err) MUST_CHECK;

@@ -2,10 +2,10 @@
 #pragma once
 #include "infer/answer.h"
 #include "infer/engine.h"
-#include "infer/sampler.h"
+#include "infer/sampler_breaks.h"
 #include "infer/stepper.h"
 
-enum { ENGINE_LOGPROBS_MAX = 20 };
+enum { ENGINE_LOGPROBS_MAX = SAMPLER_TOP_MAX };
 
 typedef struct Request Request;
 struct Request {
@@ -14,7 +14,11 @@ struct Request {
     int32_t *ids; /* [context]: prompt, then the answer */
     uint32_t prompt_count, total, fed; /* ids known; ids whose keys are in the cache */
     uint32_t tokens_max, logprobs;
-    SamplerOptions sampling;
+    bool ids_only;
+    SamplerOptions sampling; /* its lists: bias below; breakers live in breaker */
+    SamplerBias *bias;
+    SamplerBreaks breaker;
+    uint8_t *breaks; /* [room for ids]: a breaker ends in that token; NULL without DRY */
     Answer answer;
     void *user;
 };
@@ -30,6 +34,6 @@ struct Engine {
     uint32_t queued, running_count;
     uint64_t next_handle;
     StepEntry *entries; /* [batch_tokens] */
-    uint32_t *order;    /* [vocab] scratch of the sampler */
+    Sampler *sampler;
     uint32_t turn;      /* sequence that is served first in this step */
 };

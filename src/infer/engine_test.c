@@ -59,12 +59,30 @@ static uint64_t submit(Engine *engine, uint32_t number, Trace *trace)
     int32_t ids[FIXTURE_CONTEXT];
     uint64_t handle;
     static const char *const stop[] = {"the", "q"};
+    SamplerBias bias[] = {{30, 2}, {(int32_t)number + 40, -100}};
     EngineRequest r = {.prompt = ids, .prompt_count = fixture_prompt(number, ids),
-                       .tokens_max = ANSWER, .temperature = number % 3 ? 0.9f : 0,
-                       .top_p = number % 2 ? 0.9f : 0, .seed = number, .logprobs = number % 5,
+                       .tokens_max = ANSWER,
+                       .sampling = {.temperature = number % 3 ? 0.9f : 0,
+                                    .top_p = number % 2 ? 0.9f : 0, .seed = number},
+                       .logprobs = number % 5,
                        .stop = stop, .stop_count = number % 4 == 1 ? 2 : 0, .user = trace};
+    if (number % 4 == 2) { /* what depends on the sequence's own tokens */
+        r.sampling.repetition_penalty = 1.3f;
+        r.sampling.frequency_penalty = 0.4f;
+        r.sampling.repeat_last_n = (int32_t)number % 50 - 1;
+        r.sampling.dry_multiplier = 1;
+        r.sampling.dry_base = 1.5f;
+        r.sampling.dry_allowed_length = 1;
+        r.sampling.dry_penalty_last_n = -1;
+        r.sampling.breakers = stop;
+        r.sampling.breaker_count = number % 8 == 2;
+        r.sampling.top_k = 30;
+        r.sampling.bias = bias;
+        r.sampling.bias_count = 2;
+    }
     memset(trace, 0, sizeof *trace);
     assert_ok(engine_submit(engine, &r, &handle, &err));
+    memset(bias, 0xff, sizeof bias); /* the engine has its own copy */
     return handle;
 }
 
@@ -218,6 +236,78 @@ static void cancelling_ends_at_once(void **state)
     engine_close(engine);
 }
 
+/* user: how many answers' tokens to allow; id 30 + k as token k, then nothing. */
+static bool allow_row(void *user, const int32_t *answer, uint32_t count, uint64_t *allowed)
+{
+    const uint32_t *most = user;
+    if (count > 0)
+        assert_int_equal(answer[count - 1], 30 + count - 1);
+    if (count < *most)
+        allowed[(30 + count) / 64] |= 1ull << ((30 + count) % 64);
+    return true;
+}
+
+static void a_hook_leads_the_answer(void **state)
+{
+    (void)state;
+    Error err;
+    Trace *t = mem_alloc(2, sizeof *t);
+    int32_t ids[] = {20, 21};
+    uint32_t most = 5;
+    uint64_t handle;
+    Engine *engine = fixture_open((EngineOptions){0}, events);
+    for (int i = 0; i < 2; i++) {
+        EngineRequest r = {.prompt = ids, .prompt_count = 2, .user = &t[i], .ids_only = i,
+                           .sampling = {.temperature = (float)i, .hook = {allow_row, &most}}};
+        assert_ok(engine_submit(engine, &r, &handle, &err));
+    }
+    run(engine);
+    for (int i = 0; i < 2; i++) { /* masked to nothing, the answer has failed and the engine goes on */
+        assert_int_equal(t[i].count, 5);
+        assert_int_equal(t[i].ids[4], 34);
+        assert_int_equal(t[i].end, ENGINE_FAILED);
+        assert_true((t[i].logprob[0] < 0) == (i == 0));
+    }
+    mem_free(t);
+    engine_close(engine);
+}
+
+/* DRY keeps a greedy model from going round; a breaker lets it. */
+static void dry_ends_loops(void **state)
+{
+    (void)state;
+    Error err;
+    Trace *t = mem_alloc(3, sizeof *t);
+    char own[SAMPLER_BREAKER_BYTES_MAX + 1] = {0};
+    const char *list[] = {own};
+    uint64_t handle;
+    Engine *engine = fixture_open((EngineOptions){0}, events);
+    for (uint32_t i = 0; i < 3; i++) {
+        int32_t ids[FIXTURE_CONTEXT];
+        EngineRequest r = {.prompt = ids, .prompt_count = fixture_prompt(4, ids), .tokens_max = 60,
+                           .user = &t[i], .sampling = {.bias = (SamplerBias[]){{40, 100}},
+                           .bias_count = 1, .dry_multiplier = i ? 50 : 0, .dry_base = 2,
+                           .dry_allowed_length = 1, .dry_penalty_last_n = -1}};
+        if (i == 2) {
+            size_t size;
+            const char *bytes = tokenizer_bytes(engine_tokenizer(engine), 40, &size);
+            memcpy(own, bytes, size < sizeof own ? size : 0);
+            r.sampling.breakers = list;
+            r.sampling.breaker_count = 1;
+        }
+        assert_ok(engine_submit(engine, &r, &handle, &err));
+    }
+    run(engine);
+    bool same = true;
+    for (uint32_t k = 0; k < t[0].count; k++)
+        same = same && t[0].ids[k] == 40;
+    assert_true(same && t[0].count == 60);
+    assert_true(t[1].count < 60 || memcmp(t[0].ids, t[1].ids, 60 * sizeof *t[0].ids) != 0);
+    assert_memory_equal(t[0].ids, t[2].ids, 60 * sizeof *t[0].ids);
+    mem_free(t);
+    engine_close(engine);
+}
+
 static void a_full_queue_says_so(void **state)
 {
     (void)state;
@@ -252,10 +342,17 @@ static void wrong_requests_are_refused(void **state)
     assert_fails(engine_submit(engine, &r, &handle, &err), ERR_INPUT, "prompt token 1 is 5000");
     r = (EngineRequest){.prompt = below, .prompt_count = 1};
     assert_fails(engine_submit(engine, &r, &handle, &err), ERR_INPUT, "prompt token 0 is -1");
-    r = (EngineRequest){.prompt = ids, .prompt_count = 1, .temperature = NAN};
+    r = (EngineRequest){.prompt = ids, .prompt_count = 1, .sampling.temperature = NAN};
     assert_fails(engine_submit(engine, &r, &handle, &err), ERR_INPUT, "temperature");
-    r = (EngineRequest){.prompt = ids, .prompt_count = 1, .top_p = 1.5f};
+    r = (EngineRequest){.prompt = ids, .prompt_count = 1, .sampling.top_p = 1.5f};
     assert_fails(engine_submit(engine, &r, &handle, &err), ERR_INPUT, "top_p");
+    SamplerBias far = {5000, 1};
+    r = (EngineRequest){.prompt = ids, .prompt_count = 1,
+                        .sampling = {.bias = &far, .bias_count = 1}};
+    assert_fails(engine_submit(engine, &r, &handle, &err), ERR_INPUT, "logit_bias names token 5000");
+    r = (EngineRequest){.prompt = ids, .prompt_count = 1,
+                        .sampling = {.dry_multiplier = 1, .breakers = empty, .breaker_count = 1}};
+    assert_fails(engine_submit(engine, &r, &handle, &err), ERR_INPUT, "sequence breaker 1");
     r = (EngineRequest){.prompt = ids, .prompt_count = 1, .logprobs = 21};
     assert_fails(engine_submit(engine, &r, &handle, &err), ERR_INPUT, "21 log-probabilities");
     r = (EngineRequest){.prompt = ids, .prompt_count = 1, .stop = empty, .stop_count = 1};
@@ -314,7 +411,8 @@ static void failing_allocations_are_errors(void **state)
         if (!opened)
             continue;
         int32_t ids[] = {20};
-        EngineRequest r = {.prompt = ids, .prompt_count = 1, .user = t};
+        EngineRequest r = {.prompt = ids, .prompt_count = 1, .user = t,
+                           .sampling = {.dry_multiplier = 1, .dry_base = 2}};
         uint64_t handle;
         for (int64_t m = 0, accepted = 0; !accepted; m++) {
             mem_fail_after(m);
@@ -333,6 +431,8 @@ int main(void)
         cmocka_unit_test(ends_are_told_once),
         cmocka_unit_test(an_answer_ends_with_the_context),
         cmocka_unit_test(cancelling_ends_at_once),
+        cmocka_unit_test(a_hook_leads_the_answer),
+        cmocka_unit_test(dry_ends_loops),
         cmocka_unit_test(a_full_queue_says_so),
         cmocka_unit_test(wrong_requests_are_refused),
         cmocka_unit_test(a_step_allocates_nothing),

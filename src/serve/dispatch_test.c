@@ -191,7 +191,7 @@ static bool ask(Dispatch *d, Caller *c, const char *model, bool stream, Fault *f
 {
     static const WirePart hello[] = {{.kind = PART_USER, .text = {"hello", 5}}};
     GenerateRequest request = {.model = model, .stream = stream,
-                               .submit = {.n = 1, .top_p = 1, .part_count = 1, .parts = hello}};
+                               .submit = {.n = 1, .sampling.top_p = 1, .part_count = 1, .parts = hello}};
     Error err;
     *c = (Caller){0};
     assert_int_equal(pipe(c->wakes), 0);

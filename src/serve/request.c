@@ -1,10 +1,9 @@
-/* request.c: see request.h. The table of fields is the whole dialect; how values are read is in
- * request_fields.c. */
+/* request.c: see request.h. The table of fields and that of the sampler's options (see
+ * infer/sampler_options.h) are the whole dialect; how values are read is in request_fields.c. */
 #include "serve/request_fields.h"
 
 #include "format/suggest.h"
 
-#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,11 +18,8 @@ static const RequestField fields[] = {
     {"max_tokens", SHAPE_CHAT | SHAPE_TEXT, field_count, "integer", AT(max_tokens), 1, 1 << 30},
     {"max_completion_tokens", SHAPE_CHAT, field_count, "integer", AT(max_completion_tokens), 1,
      1 << 30},
-    {"temperature", SHAPE_CHAT | SHAPE_TEXT, field_number, "number", AT(temperature), 0, 2},
-    {"top_p", SHAPE_CHAT | SHAPE_TEXT, field_number, "number", AT(top_p), 0, 1},
     {"n", SHAPE_CHAT | SHAPE_TEXT, field_count, "integer", AT(n), 1, REQUEST_N_MAX},
     {"best_of", SHAPE_TEXT, field_count, "integer", AT(best_of), 1, REQUEST_N_MAX},
-    {"seed", SHAPE_CHAT | SHAPE_TEXT, field_seed, "integer"},
     {"stop", SHAPE_CHAT | SHAPE_TEXT, field_stop, "", .note = "a text, or up to 4, that ends it"},
     {"logprobs", SHAPE_CHAT, field_bool, "boolean", AT(logprobs)},
     {"top_logprobs", SHAPE_CHAT, field_count, "integer", AT(top_logprobs), 0,
@@ -43,9 +39,6 @@ static const RequestField fields[] = {
     {"store", SHAPE_CHAT, field_false, "boolean", .note = "answers are never stored here"},
 
     /* neutral values only: another would change the answer */
-    {"presence_penalty", SHAPE_CHAT | SHAPE_TEXT, field_zero, "number"},
-    {"frequency_penalty", SHAPE_CHAT | SHAPE_TEXT, field_zero, "number"},
-    {"logit_bias", SHAPE_CHAT | SHAPE_TEXT, field_empty, "object"},
     {"echo", SHAPE_TEXT, field_false, "boolean", .note = "the prompt is not repeated here"},
     {"suffix", SHAPE_TEXT, field_empty, "string"},
     {"response_format", SHAPE_CHAT, field_format, "object"},
@@ -64,8 +57,11 @@ enum { FIELD_COUNT = sizeof fields / sizeof *fields };
 
 static bool read_field(Reader *r, const char *name, const json_t *value)
 {
-    const char *names[FIELD_COUNT];
+    const char *names[FIELD_COUNT + SAMPLER_OPTIONS_MAX];
     size_t count = 0;
+    const SamplerOption *option = sampler_option_named(name);
+    if (option)
+        return json_is_null(value) || field_sampling(r, option, name, value);
     for (size_t i = 0; i < FIELD_COUNT; i++) {
         if (!(fields[i].shapes & r->shape))
             continue;
@@ -73,6 +69,8 @@ static bool read_field(Reader *r, const char *name, const json_t *value)
             return json_is_null(value) || fields[i].read(r, &fields[i], value);
         names[count++] = fields[i].name;
     }
+    for (uint32_t i = 0; i < sampler_options_count; i++)
+        names[count++] = sampler_options[i].name;
     const char *near = suggest_nearest(name, names, count);
     return refuse(r, FAULT_UNKNOWN, name, near ? "unknown field '%.64s' (did you mean '%s'?)"
                                                : "unknown field '%.64s'", name, near);
@@ -118,10 +116,7 @@ static void finish(const Reader *r, GenerateRequest *out)
         .submit = {
             .n = d->n,
             .tokens_max = limit,
-            .temperature = d->temperature,
-            /* 0 asks for the likeliest token alone, while the engine reads 0 as "all" */
-            .top_p = d->top_p > 0 ? d->top_p : FLT_MIN,
-            .seed = d->seed,
+            .sampling = d->sampling,
             .logprobs = counted || d->logprobs,
             .alternatives = counted                      ? d->text_logprobs
                             : d->top_logprobs != UNSET   ? d->top_logprobs
@@ -138,9 +133,10 @@ bool request_parse(RequestShape shape, const char *body, size_t size, Arena *are
                    GenerateRequest *out, RequestFault *fault, Error *err)
 {
     Reader r = {.shape = shape, .arena = arena, .fault = fault, .err = err};
-    r.draft = (Draft){.temperature = 1, .top_p = 1, .n = 1, .max_tokens = UNSET, .best_of = UNSET,
+    r.draft = (Draft){.n = 1, .max_tokens = UNSET, .best_of = UNSET,
                       .max_completion_tokens = UNSET, .top_logprobs = UNSET,
                       .text_logprobs = UNSET};
+    sampler_options_init(&r.draft.sampling);
     *fault = (RequestFault){.fault = FAULT_JSON};
     auto_json json_t *object = NULL;
     if (!json_parse(&object, body, size, "request body", err)) {
@@ -163,6 +159,18 @@ bool request_parse(RequestShape shape, const char *body, size_t size, Arena *are
     return true;
 }
 
+static void add_option(Buf *out, const char *name, const SamplerOption *o)
+{
+    static const char *const types[] = {[OPTION_NUMBER] = "number", [OPTION_WHOLE] = "integer",
+                                        [OPTION_SEED] = "integer", [OPTION_BIAS] = "object",
+                                        [OPTION_TEXTS] = "array"};
+    buf_format(out, ",\"%s\":{\"type\":\"%s\",", name, types[o->kind]);
+    if (o->kind == OPTION_NUMBER || o->kind == OPTION_WHOLE)
+        buf_format(out, "\"minimum\":%.10g,\"maximum\":%.10g,\"default\":%.10g,", o->low, o->high,
+                   o->initial);
+    buf_format(out, "\"description\":\"%s\"}", o->meaning);
+}
+
 void request_add_schema(Buf *out, RequestShape shape)
 {
     buf_format(out, "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"model\","
@@ -183,6 +191,11 @@ void request_add_schema(Buf *out, RequestShape shape)
         buf_add_text(out, "\"description\":");
         buf_format(out, "\"%s%s\"}", f->note ? f->note : "",
                    f->words ? f->words : "");
+    }
+    for (uint32_t i = 0; i < sampler_options_count; i++) {
+        add_option(out, sampler_options[i].name, &sampler_options[i]);
+        if (sampler_options[i].alias)
+            add_option(out, sampler_options[i].alias, &sampler_options[i]);
     }
     buf_add_text(out, "}}");
 }

@@ -1,9 +1,10 @@
 /* request.h: the JSON body of POST /v1/chat/completions and /v1/completions, checked and turned
  * into what a worker understands.
  *
- * One table lists every field that OpenAI documents for the two routes. A field outside it is
- * refused by name; a documented one that would change the answer and is not offered here is refused
- * with a sentence; a harmless one is accepted and changes nothing. null is the same as absent.
+ * One table lists every field that OpenAI documents for the two routes, another the options of the
+ * sampler, with the names of vLLM, llama.cpp and Mistral. A field outside them is refused by name; a
+ * documented one that would change the answer and is not offered here is refused with a sentence; a
+ * harmless one is accepted and changes nothing. null is the same as absent.
  * Threads: any, distinct objects.
  */
 #pragma once
@@ -17,7 +18,7 @@ enum { REQUEST_N_MAX = 8, REQUEST_PARAM_ROOM = 96 };
 typedef struct {
     const char *model;
     bool stream, include_usage;
-    bool seeded; /* the client chose submit.seed */
+    bool seeded; /* the client chose submit.sampling.seed */
     WireSubmit submit;
 } GenerateRequest;
 

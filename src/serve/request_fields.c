@@ -56,23 +56,14 @@ bool field_count(Reader *r, const RequestField *field, const json_t *value)
     return true;
 }
 
-bool field_number(Reader *r, const RequestField *field, const json_t *value)
+bool field_sampling(Reader *r, const SamplerOption *option, const char *name, const json_t *value)
 {
-    double number = json_number_value(value);
-    if (!json_is_number(value) || !(number >= field->low && number <= field->high))
-        return refuse(r, FAULT_VALUE, field->name, "field '%s' must be a number from %g to %g",
-                      field->name, field->low, field->high);
-    *(float *)(void *)((char *)&r->draft + field->offset) = (float)number;
-    return true;
-}
-
-bool field_seed(Reader *r, const RequestField *field, const json_t *value)
-{
-    if (!json_is_integer(value))
-        return refuse(r, FAULT_VALUE, field->name,
-                      "field 'seed' must be a whole number of 64 bits");
-    r->draft.seed = (uint64_t)json_integer_value(value);
-    r->draft.seeded = true;
+    char label[REQUEST_PARAM_ROOM];
+    Error err;
+    snprintf(label, sizeof label, "field '%s'", name);
+    if (!sampler_option_read(&r->draft.sampling, option, value, label, r->arena, &err))
+        return refuse(r, err.code == ERR_MEMORY ? FAULT_SERVER : FAULT_VALUE, name, "%s", err.text);
+    r->draft.seeded |= option->kind == OPTION_SEED;
     return true;
 }
 
@@ -206,14 +197,6 @@ bool field_false(Reader *r, const RequestField *field, const json_t *value)
         return true;
     return refuse(r, json_is_true(value) ? FAULT_UNSUPPORTED : FAULT_VALUE, field->name,
                   "field '%s' must be false: %s", field->name, field->note);
-}
-
-bool field_zero(Reader *r, const RequestField *field, const json_t *value)
-{
-    if (json_is_number(value) && json_number_value(value) == 0)
-        return true;
-    return refuse(r, json_is_number(value) ? FAULT_UNSUPPORTED : FAULT_VALUE, field->name,
-                  "field '%s' is supported here only as 0", field->name);
 }
 
 bool field_format(Reader *r, const RequestField *field, const json_t *value)

@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "format/json.h"
+#include "infer/sampler_options.h"
 #include "serve/request.h"
 
 #define UNSET UINT32_MAX
@@ -14,8 +15,7 @@ typedef struct {
     const char *model;
     bool stream, include_usage, streams_options, seeded, logprobs, ignored;
     uint32_t max_tokens, max_completion_tokens, n, best_of, top_logprobs, text_logprobs;
-    float temperature, top_p;
-    uint64_t seed;
+    SamplerOptions sampling;
     uint32_t stop_count, part_count;
     WireText stops[WIRE_STOPS_MAX];
     const WirePart *parts;
@@ -45,10 +45,8 @@ bool field_messages(Reader *r, const RequestField *field, const json_t *value);
 bool field_prompt(Reader *r, const RequestField *field, const json_t *value);
 bool field_stream_options(Reader *r, const RequestField *field, const json_t *value);
 bool field_stop(Reader *r, const RequestField *field, const json_t *value);
-bool field_seed(Reader *r, const RequestField *field, const json_t *value);
 bool field_bool(Reader *r, const RequestField *field, const json_t *value);
 bool field_count(Reader *r, const RequestField *field, const json_t *value);
-bool field_number(Reader *r, const RequestField *field, const json_t *value);
 bool field_text(Reader *r, const RequestField *field, const json_t *value);
 bool field_word(Reader *r, const RequestField *field, const json_t *value);
 bool field_metadata(Reader *r, const RequestField *field, const json_t *value);
@@ -57,7 +55,8 @@ bool field_modalities(Reader *r, const RequestField *field, const json_t *value)
 bool field_any(Reader *r, const RequestField *field, const json_t *value);
 bool field_empty(Reader *r, const RequestField *field, const json_t *value);
 bool field_false(Reader *r, const RequestField *field, const json_t *value);
-bool field_zero(Reader *r, const RequestField *field, const json_t *value);
+/* An option of the sampler, in its own table; name is the one the client wrote. */
+bool field_sampling(Reader *r, const SamplerOption *option, const char *name, const json_t *value);
 
 /* Fills fault and err; returns false. */
 bool refuse(Reader *r, Fault fault, const char *param, const char *format, ...)

@@ -16,7 +16,7 @@ static void generate(Exchange *x)
         return;
     }
     if (!request.seeded)
-        randombytes_buf(&request.submit.seed, sizeof request.submit.seed);
+        randombytes_buf(&request.submit.sampling.seed, sizeof request.submit.sampling.seed);
     exchange_generate(x, &request);
 }
 

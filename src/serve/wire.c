@@ -1,6 +1,8 @@
 /* wire.c: see wire.h. */
 #include "serve/wire.h"
 
+#include "infer/sampler_options.h"
+
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -12,7 +14,7 @@ typedef struct {
 } KindRow;
 
 static const KindRow kind_rows[WIRE_KIND_COUNT] = {
-    [WIRE_SUBMIT] = {"submit", WIRE_GATEWAY, 32, WIRE_BODY_MAX},
+    [WIRE_SUBMIT] = {"submit", WIRE_GATEWAY, 96, WIRE_BODY_MAX},
     [WIRE_CANCEL] = {"cancel", WIRE_GATEWAY, 0, 0},
     [WIRE_READY] = {"ready", WIRE_WORKER, 28, 28},
     [WIRE_BEAT] = {"beat", WIRE_WORKER, 20, 20},
@@ -125,14 +127,42 @@ static void put_text(Buf *out, WireText text)
         buf_add(out, text.text, text.size);
 }
 
+/* Every option in the order of the sampler's table. */
+static void put_sampling(Buf *out, const SamplerOptions *options)
+{
+    for (uint32_t i = 0; i < sampler_options_count; i++) {
+        const SamplerOption *o = &sampler_options[i];
+        switch (o->kind) {
+        case OPTION_NUMBER:
+            put_f32(out, (float)sampler_option_value(options, o));
+            break;
+        case OPTION_WHOLE:
+            put_u32(out, (uint32_t)(int32_t)sampler_option_value(options, o));
+            break;
+        case OPTION_SEED:
+            put_u64(out, options->seed);
+            break;
+        case OPTION_BIAS:
+            put_u32(out, options->bias_count);
+            if (options->bias_count)
+                buf_add(out, options->bias, options->bias_count * sizeof *options->bias);
+            break;
+        case OPTION_TEXTS:
+            put_u32(out, options->breaker_count);
+            for (uint32_t k = 0; k < options->breaker_count; k++)
+                put_text(out, (WireText){options->breakers[k],
+                                         (uint32_t)strlen(options->breakers[k])});
+            break;
+        }
+    }
+}
+
 void wire_add_submit(Buf *out, uint64_t request, const WireSubmit *submit)
 {
     size_t start = frame_begin(out, WIRE_SUBMIT, request);
     put_u32(out, submit->n);
     put_u32(out, submit->tokens_max);
-    put_f32(out, submit->temperature);
-    put_f32(out, submit->top_p);
-    put_u64(out, submit->seed);
+    put_sampling(out, &submit->sampling);
     put_u32(out, submit->logprobs ? submit->alternatives + 1 : 0);
     put_u32(out, submit->stop_count);
     for (uint32_t i = 0; i < submit->stop_count; i++)
@@ -325,6 +355,75 @@ static bool read_parts(Cursor *c, WireSubmit *submit, Arena *arena, Error *err)
     return true;
 }
 
+static bool no_list(Error *err)
+{
+    return fail(err, ERR_MEMORY, "no memory for the options of a request");
+}
+
+static bool take_bias(Cursor *c, SamplerOptions *out, Arena *arena, Error *err)
+{
+    uint32_t count = take_range(c, 0, SAMPLER_BIAS_MAX);
+    const uint8_t *bytes = take(c, count * sizeof *out->bias);
+    SamplerBias *list = arena_alloc(arena, bytes ? count : 0, sizeof *list);
+    if (!list)
+        return no_list(err);
+    if (bytes && count)
+        memcpy(list, bytes, count * sizeof *list);
+    out->bias = list;
+    out->bias_count = bytes ? count : 0;
+    return true;
+}
+
+static bool take_breakers(Cursor *c, SamplerOptions *out, Arena *arena, Error *err)
+{
+    uint32_t count = take_range(c, 0, SAMPLER_BREAKERS_MAX);
+    const char **list = arena_alloc(arena, count, sizeof *list);
+    if (!list)
+        return no_list(err);
+    for (uint32_t i = 0; i < count; i++) {
+        WireText text = take_text(c);
+        c->bad |= text.size == 0 || text.size > SAMPLER_BREAKER_BYTES_MAX ||
+                  memchr(text.text, 0, text.size);
+        list[i] = arena_copy_text(arena, text.text, c->bad ? 0 : text.size);
+        if (!list[i])
+            return no_list(err);
+    }
+    out->breakers = list;
+    out->breaker_count = count;
+    return true;
+}
+
+/* False: no memory. What is out of range makes the cursor bad. */
+static bool take_sampling(Cursor *c, SamplerOptions *out, Arena *arena, Error *err)
+{
+    Error range;
+    for (uint32_t i = 0; i < sampler_options_count; i++) {
+        const SamplerOption *o = &sampler_options[i];
+        char *at = (char *)out + o->offset;
+        uint32_t bits;
+        switch (o->kind) {
+        case OPTION_NUMBER: /* as it travels: the bits of a float or of an int32_t */
+        case OPTION_WHOLE:
+            bits = take_u32(c);
+            memcpy(at, &bits, sizeof bits);
+            break;
+        case OPTION_SEED:
+            out->seed = take_u64(c);
+            break;
+        case OPTION_BIAS:
+            if (!take_bias(c, out, arena, err))
+                return false;
+            break;
+        case OPTION_TEXTS:
+            if (!take_breakers(c, out, arena, err))
+                return false;
+            break;
+        }
+    }
+    c->bad |= !sampler_options_check(out, 0, &range);
+    return true;
+}
+
 bool wire_read_submit(const WireFrame *frame, WireSubmit *out, Arena *arena, Error *err)
 {
     assert(frame->kind == WIRE_SUBMIT);
@@ -332,9 +431,8 @@ bool wire_read_submit(const WireFrame *frame, WireSubmit *out, Arena *arena, Err
     WireSubmit submit = {0};
     submit.n = take_range(&c, 1, WIRE_CHOICES_MAX);
     submit.tokens_max = take_u32(&c);
-    submit.temperature = take_f32(&c);
-    submit.top_p = take_f32(&c);
-    submit.seed = take_u64(&c);
+    if (!take_sampling(&c, &submit.sampling, arena, err))
+        return false;
     uint32_t logprobs = take_range(&c, 0, WIRE_ALTERNATIVES_MAX + 1);
     submit.logprobs = logprobs > 0;
     submit.alternatives = logprobs ? logprobs - 1 : 0;
@@ -344,8 +442,6 @@ bool wire_read_submit(const WireFrame *frame, WireSubmit *out, Arena *arena, Err
         c.bad |= submit.stops[i].size == 0 || submit.stops[i].size > WIRE_STOP_BYTES_MAX ||
                  memchr(submit.stops[i].text, 0, submit.stops[i].size);
     }
-    c.bad |= !(submit.temperature >= 0 && submit.temperature <= 100) ||
-             !(submit.top_p >= 0 && submit.top_p <= 1);
     if (c.bad)
         return finish(&c, WIRE_SUBMIT, err);
     if (!read_parts(&c, &submit, arena, err))

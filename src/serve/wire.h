@@ -19,6 +19,7 @@
 #pragma once
 #include "base/buf.h"
 #include "base/mem.h"
+#include "infer/sampler.h"
 
 #include <stdint.h>
 
@@ -85,8 +86,7 @@ typedef struct {
 typedef struct {
     uint32_t n;          /* answers to each prompt, >= 1; prompts x n <= WIRE_CHOICES_MAX */
     uint32_t tokens_max; /* 0: up to the context */
-    float temperature, top_p;
-    uint64_t seed;
+    SamplerOptions sampling; /* its lists live in the arena of who read them; no hook */
     bool logprobs;         /* report bytes and logprob of every token */
     uint32_t alternatives; /* 0..20, only with logprobs */
     uint32_t stop_count;
@@ -163,7 +163,7 @@ void wire_add_error(Buf *out, uint64_t request, const WireError *error);
 
 /* ---- reading the body of a frame of that kind; ERR_FORMAT, ERR_MEMORY ---- */
 bool wire_read_submit(const WireFrame *frame, WireSubmit *out, Arena *arena,
-                      Error *err) MUST_CHECK; /* parts come from arena */
+                      Error *err) MUST_CHECK; /* parts and lists come from arena */
 bool wire_read_ready(const WireFrame *frame, WireReady *out, Error *err) MUST_CHECK;
 bool wire_read_beat(const WireFrame *frame, WireBeat *out, Error *err) MUST_CHECK;
 bool wire_read_start(const WireFrame *frame, WireStart *out, Error *err) MUST_CHECK;

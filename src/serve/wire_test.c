@@ -3,6 +3,8 @@
 #include "base/test.h"
 
 static const int32_t some_ids[] = {3, 1, -4};
+static const SamplerBias some_bias[] = {{7, -100}, {8, 0.5f}};
+static const char *const some_breakers[] = {"\n", "---"};
 
 static void round_trip(void **state)
 {
@@ -13,8 +15,11 @@ static void round_trip(void **state)
     const WirePart parts[] = {{.kind = PART_TEXT, .text = {"a\0b", 3}},
                               {.kind = PART_IDS, .ids = some_ids, .count = 3}};
     wire_add_submit(&out, 77,
-                    &(WireSubmit){.n = 2, .tokens_max = 9, .temperature = 0.5f, .top_p = 1,
-                                  .seed = 1ull << 60, .logprobs = true, .alternatives = 0,
+                    &(WireSubmit){.n = 2, .tokens_max = 9,
+                                  .sampling = {.temperature = 0.5f, .top_p = 1, .top_k = -1,
+                                               .seed = 1ull << 60, .bias = some_bias,
+                                               .bias_count = 2, .breakers = some_breakers,
+                                               .breaker_count = 2}, .logprobs = true, .alternatives = 0,
                                   .stop_count = 1, .stops = {{"END", 3}}, .part_count = 2,
                                   .parts = parts});
     wire_add_cancel(&out, 78);
@@ -46,7 +51,12 @@ static void round_trip(void **state)
         assert_memory_equal(submit.parts[0].text.text, "a\0b", 3);
         assert_int_equal(submit.parts[1].count, 3);
         assert_memory_equal(submit.parts[1].ids, some_ids, sizeof some_ids);
-        assert_true(submit.seed == 1ull << 60);
+        assert_true(submit.sampling.seed == 1ull << 60 && submit.sampling.top_k == -1);
+        assert_near((double)submit.sampling.temperature, 0.5, 0);
+        assert_int_equal(submit.sampling.bias_count, 2);
+        assert_memory_equal(submit.sampling.bias, some_bias, sizeof some_bias);
+        assert_int_equal(submit.sampling.breaker_count, 2);
+        assert_string_equal(submit.sampling.breakers[1], "---");
     }
     assert_int_equal(frames, 2);
     arena_done(&arena);
@@ -112,7 +122,7 @@ static void every_word_is_checked(void **state)
                               {.kind = PART_ASSISTANT, .text = {"you", 3}}};
     auto_buf Buf out;
     buf_init(&out, 1 << 20);
-    wire_add_submit(&out, 1, &(WireSubmit){.n = 1, .top_p = 1, .part_count = 2, .parts = parts});
+    wire_add_submit(&out, 1, &(WireSubmit){.n = 1, .sampling.top_p = 1, .part_count = 2, .parts = parts});
     for (size_t at = WIRE_HEADER_BYTES; at + 4 <= out.size; at++) {
         for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
             uint8_t body[256];
@@ -125,7 +135,7 @@ static void every_word_is_checked(void **state)
             Error err;
             if (wire_read_submit(&frame, &submit, &arena, &err)) {
                 assert_in_range(submit.n, 1, WIRE_CHOICES_MAX);
-                assert_true(submit.temperature >= 0 && submit.top_p <= 1);
+                assert_true(submit.sampling.temperature >= 0 && submit.sampling.top_p <= 1);
             }
             arena_done(&arena);
         }

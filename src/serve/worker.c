@@ -301,15 +301,15 @@ static bool submit_choice(Worker *w, const WireSubmit *submit, const char *const
         .prompt = w->prompt.ids,
         .prompt_count = (uint32_t)w->prompt.count,
         .tokens_max = submit->tokens_max,
-        .temperature = submit->temperature,
-        .top_p = submit->top_p,
-        /* the first answer has the caller's seed, so that n does not change it */
-        .seed = k ? rng_u64(rng_key(submit->seed, "choice"), k) : submit->seed,
+        .sampling = submit->sampling,
         .logprobs = submit->alternatives,
+        .ids_only = !submit->logprobs,
         .stop = stops,
         .stop_count = submit->stop_count,
         .user = c,
     };
+    if (k) /* the first answer has the caller's seed, so that n does not change it */
+        engine_request.sampling.seed = rng_u64(rng_key(submit->sampling.seed, "choice"), k);
     *c = (Choice){.worker = w, .request = request, .choice = number, .logprobs = submit->logprobs};
     if (!engine_submit(w->engine, &engine_request, &c->handle, err)) {
         *cause = err->code == ERR_LIMIT   ? CAUSE_BUSY

@@ -156,6 +156,27 @@ def test_chat_logprobs():
     assert chat().choices[0].logprobs is None
 
 
+def test_sampling():
+    def text(seed=None, **options):
+        return chat(max_tokens=12, temperature=1, seed=seed, extra_body=options).choices[0].message.content
+
+    greedy = chat(max_tokens=12, temperature=0).choices[0].message.content
+    plain = text(5)
+    for same in ({"top_k": -1}, {"min_p": 0}, {"typical_p": 1}, {"repetition_penalty": 1},
+                 {"dry_multiplier": 0}, {"logit_bias": {}}, {"presence_penalty": 0}):
+        assert text(5, **same) == plain, same
+    assert text(random_seed=5) == plain, "Mistral's name of the seed"
+    for first in ({"top_k": 1}, {"min_p": 1}, {"top_p": 0}):
+        assert text(6, **first) == greedy, first
+    tokens = chat(max_tokens=12, temperature=0, logprobs=True,
+                  extra_body={"logit_bias": {"40": 100}}).choices[0].logprobs.content
+    assert len({t.token for t in tokens}) == 1, "a bias of 100 wins"
+    once = chat(max_tokens=12, temperature=0, logprobs=True, presence_penalty=2,
+                frequency_penalty=2, extra_body={"dry_multiplier": 5, "dry_allowed_length": 1,
+                                                 "dry_sequence_breakers": ["\\n"]})
+    assert once.choices[0].logprobs.content
+
+
 def test_completions():
     answer = client.completions.create(model=model, prompt="The quick", max_tokens=5, seed=2)
     assert answer.object == "text_completion" and answer.choices[0].text is not None
@@ -198,12 +219,22 @@ def test_refusals():
             ("messages", [], "invalid_value"),
             ("tools", [{"type": "function", "function": {"name": "f"}}], "unsupported_parameter"),
             ("response_format", {"type": "json_object"}, "unsupported_parameter"),
-            ("presence_penalty", 1, "unsupported_parameter"),
-            ("logit_bias", {"5": 1}, "unsupported_parameter"),
+            ("presence_penalty", 2.5, "invalid_value"), ("frequency_penalty", -3, "invalid_value"),
+            ("logit_bias", {"5": 101}, "invalid_value"), ("logit_bias", {"x": 1}, "invalid_value"),
             ("store", True, "unsupported_parameter"),
             ("stream_options", {"include_usage": True}, "invalid_value")]:
         refused(bad, 400, code, lambda: chat(**{name: value}), name)
     refused(bad, 400, "unknown_parameter", lambda: chat(extra_body={"temprature": 1}), "temprature")
+    for name, value in [("top_k", 0.5), ("top_k", -2), ("min_p", 1.1), ("typical_p", -1),
+                        ("repetition_penalty", 0), ("dry_multiplier", -1), ("dry_base", 0.5),
+                        ("dry_allowed_length", 0), ("dry_penalty_last_n", -2),
+                        ("dry_sequence_breakers", []), ("random_seed", "a")]:
+        refused(bad, 400, "invalid_value", lambda: chat(extra_body={name: value}), name)
+    try:  # only the model knows its vocabulary
+        chat(logit_bias={"99999999": 1})
+        raise AssertionError("a token outside the vocabulary was biased")
+    except bad as error:
+        assert "logit_bias" in str(error)
     refused(bad, 400, "invalid_value", lambda: chat(messages=[{"role": "robot", "content": "x"}]),
             "messages[0].role")
     refused(bad, 400, "unsupported_parameter", lambda: chat(messages=[

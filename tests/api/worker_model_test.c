@@ -115,7 +115,7 @@ static void submit(Running *r, uint64_t request, WireSubmit submit_options)
 {
     auto_buf Buf out;
     buf_init(&out, 1 << 20);
-    submit_options.top_p = 1;
+    submit_options.sampling.top_p = 1;
     wire_add_submit(&out, request, &submit_options);
     put(r, &out);
 }
@@ -192,11 +192,11 @@ static void cancelled_means_silent(void **state)
     assert_int_equal(next(&r).kind, WIRE_READY);
     auto_buf Buf out;
     buf_init(&out, 1 << 20);
-    WireSubmit long_one = {.n = 2, .top_p = 1, .part_count = 1, .parts = hello};
+    WireSubmit long_one = {.n = 2, .sampling.top_p = 1, .part_count = 1, .parts = hello};
     wire_add_submit(&out, 1, &long_one);
     wire_add_cancel(&out, 1);
     wire_add_cancel(&out, 99); /* unknown: finished meanwhile */
-    WireSubmit after = {.n = 1, .top_p = 1, .tokens_max = 1, .part_count = 1, .parts = hello};
+    WireSubmit after = {.n = 1, .sampling.top_p = 1, .tokens_max = 1, .part_count = 1, .parts = hello};
     wire_add_submit(&out, 2, &after);
     put(&r, &out);
     for (WireFrame frame = next(&r); frame.kind != WIRE_END; frame = next(&r))

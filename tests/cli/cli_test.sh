@@ -138,6 +138,38 @@ open(sys.argv[1], 'wb').write(eval(sys.argv[2]))
 END
 }
 
+# said ARGUMENT...: what the model says.
+said() {
+    "$program" generate tiny --plain --tokens 12 "$@" x 2>err || lose "generate $*"
+}
+
+# The flags of the sampler are its table: each is known, held to its range, and acts.
+sampling() {
+    local name greedy drawn
+    greedy=$(said)
+    drawn=$(said --temperature 1.5 --seed 3)
+    [ "$greedy" != "$drawn" ] || lose "temperature 1.5 says what greedy says"
+    [ "$drawn" = "$(said --temperature 1.5 --seed=3 --top-k -1 --min-p 0)" ] ||
+        lose "options that do nothing change the answer"
+    [ "$greedy" = "$(said --temperature 1.5 --seed 3 --top-k 1)" ] || lose "--top-k 1 is not greedy"
+    [ "$greedy" = "$(said --temperature 2 --min-p 1 --top-p 0.9)" ] || lose "--min-p 1 is not greedy"
+    [ "$greedy" != "$(said --logit-bias '{"90": 100}')" ] || lose "--logit-bias does nothing"
+    said --dry-multiplier 1 --dry-sequence-breakers '["\n", "x"]' --repetition-penalty 1.2 >out
+    [ "${greedy:0:1}" != "$(said --stop "${greedy:0:1}")" ] || lose "--stop does not stop"
+    said --stop '["a", "b"]' >out
+    for name in temperature top-k top-p min-p typical-p repetition-penalty presence-penalty \
+        frequency-penalty repeat-last-n dry-multiplier dry-base dry-allowed-length \
+        dry-penalty-last-n; do
+        expect 2 "--$name must be a" generate tiny --$name -77 x
+        expect 2 "--$name must be a" generate tiny --$name many x
+    done
+    expect 2 '--logit-bias must be an object' generate tiny --logit-bias 5 x
+    expect 2 'logit_bias names token 999999' generate tiny --logit-bias '{"999999": 1}' x
+    expect 2 '--dry-sequence-breakers must be a list' generate tiny --dry-sequence-breakers a x
+    expect 2 '--stop must be a text or a list' generate tiny --stop '["a", 1]' x
+    expect 2 'did you mean --top-k' generate tiny --topk 3 x
+}
+
 # spoiled STATUS PATTERN FILE PYTHON: show and generate both refuse a folder with that file.
 spoiled() {
     rm -rf broken
@@ -198,6 +230,7 @@ models() {
     expect_json model show tiny --json
     expect 4 "no model folder 'nowhere'" model show nowhere
     expect 4 nowhere generate nowhere --tokens 1 x
+    sampling
     local type
     for type in f32 f16 bf16 q8_0; do
         expect 0 "matrices as $type" model export tiny "tiny-$type.gguf" --type $type
