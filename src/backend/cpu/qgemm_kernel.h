@@ -91,9 +91,9 @@ typedef struct QgemmIsa {
 
     /* Where many rows pay for a matrix unit; tile_rows 0: none. Strips of tile_rows or more go
      * through `tile`, one or two at a time, which adds some k to chain[strips][16][16] (rows beyond
-     * the height hold anything), with the panel as `unpack` leaves it: codes_bytes for each 32 k. enter and leave go
-     * around the tiles of a task; all strips have this height. A tile may read, not use, what lies up
-     * to 16 rows behind a strip. */
+     * the height hold anything), with the panel as `unpack` leaves it: codes_bytes for each 32 k.
+     * enter and leave go around the tiles of a task; all strips have this height. A tile may read,
+     * not use, what lies up to 16 rows behind a strip. */
     uint32_t tile_rows;
     uint16_t codes_bytes[QGEMM_KINDS];
     void (*enter)(QgemmKind kind, uint32_t height);
