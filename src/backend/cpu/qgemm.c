@@ -213,7 +213,7 @@ static void run_tile(const Call *call, Piece p, uint32_t k, uint32_t panel, cons
 {
     const QgemmForm *form = call->form;
     QgemmStrip strip[2];
-    uint32_t strips = min_u32(2, p.strip_end - p.strip);
+    uint32_t strips = p.strip_end - p.strip;
     for (uint32_t i = 0; i < strips; i++) {
         QgemmStrip whole = strip_at(call, p.strip + i);
         strip[i] = qgemm_strip_behind(form, &whole, k);
@@ -236,7 +236,7 @@ static void run_strips(const Call *call, Piece p, const uint8_t *codes)
             run_tile(call, p, k, i, codes + (i - p.panel) * call->codes_bytes, chain[i - p.panel]);
     }
     for (uint32_t i = p.panel; i < p.panel_end; i++) {
-        for (uint32_t at = p.strip; at < p.strip_end && at < p.strip + 2; at++)
+        for (uint32_t at = p.strip; at < p.strip_end; at++)
             merge(call, at * call->height, strip_rows(call, at), i,
                   chain[i - p.panel] + (at - p.strip) * CHAINS);
     }
@@ -248,8 +248,11 @@ static void run_matrix_unit(const Call *call, Piece p, uint8_t *codes)
     for (uint32_t i = p.panel; i < p.panel_end; i++)
         call->isa->unpack[call->kind](call->packed + i * call->panel_bytes, call->k,
                                       codes + (i - p.panel) * call->codes_bytes);
-    for (; p.strip < p.strip_end; p.strip += 2)
-        run_strips(call, p, codes);
+    Piece some = p;
+    for (; some.strip < p.strip_end; some.strip = some.strip_end) {
+        some.strip_end = min_u32(p.strip_end, some.strip + call->isa->tile_strips[call->kind]);
+        run_strips(call, some, codes);
+    }
     call->isa->leave();
 }
 

@@ -103,9 +103,10 @@ INLINE void scale_small(const Left *left, const uint8_t *halves, const float *sc
                             floats_splat(scale + i), acc[i]);
 }
 
-INLINE void tiles_small(QgemmKind kind, uint32_t k, const QgemmStrip *strip, const uint8_t *panel,
-                        const uint8_t *codes, float *chain)
+INLINE void tile_small(QgemmKind kind, uint32_t strips, uint32_t k, const QgemmStrip *strip,
+                       const uint8_t *panel, const uint8_t *codes, float *chain)
 {
+    (void)strips; /* one */
     const uint32_t group_bytes = qgemm_forms[kind].group_bytes;
     const size_t step = (size_t)strip->height * QGEMM_LINE;
     const int8_t *q = strip->q;
@@ -134,13 +135,6 @@ INLINE void tiles_small(QgemmKind kind, uint32_t k, const QgemmStrip *strip, con
 #pragma GCC unroll 16
     for (uint32_t i = 0; i < QGEMM_STRIP; i++)
         floats_store(chain + i * QGEMM_COLUMNS, acc[i]);
-}
-
-INLINE void tile_small(QgemmKind kind, uint32_t strips, uint32_t k, const QgemmStrip *strip,
-                       const uint8_t *panel, const uint8_t *codes, float *chain)
-{
-    for (uint32_t i = 0; i < strips; i++)
-        tiles_small(kind, k, strip + i, panel, codes, chain + i * CHAINS);
 }
 
 /* ---- blocks of 256: each 64 k are 16 lines of low codes, then 16 of high ones ---- */
@@ -367,6 +361,7 @@ const QgemmIsa qgemm_isa_amx = {
     .few = &qgemm_isa_avx512,
     .tile_rows = TILE_ROWS,
     .codes_bytes = {PART_CODES, PART_CODES, 2 * PART_CODES, 2 * PART_CODES, 2 * PART_CODES},
+    .tile_strips = {1, 1, 2, 2, 2},
     .enter = amx_enter,
     .leave = amx_leave,
     .unpack = {unpack_q8_0, unpack_q4_0, unpack_q4_k, unpack_q5_k, unpack_q6_k},

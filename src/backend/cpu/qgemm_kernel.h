@@ -90,12 +90,13 @@ typedef struct QgemmIsa {
                               const uint8_t *panel, float *chain);
 
     /* Where many rows pay for a matrix unit; tile_rows 0: none. Strips of tile_rows or more go
-     * through `tile`, one or two at a time, which adds some k to chain[strips][16][16] (rows beyond
-     * the height hold anything), with the panel as `unpack` leaves it: codes_bytes for each 32 k.
-     * enter and leave go around the tiles of a task; all strips have this height. A tile may read,
-     * not use, what lies up to 16 rows behind a strip. */
+     * through `tile`, tile_strips (1 or 2) of them at a time or fewer, which adds some k to
+     * chain[strips][16][16] (rows beyond the height hold anything), with the panel as `unpack`
+     * leaves it: codes_bytes for each 32 k. enter and leave go around the tiles of a task; all strips
+     * have this height. A tile may read, not use, what lies up to 16 rows behind a strip. */
     uint32_t tile_rows;
     uint16_t codes_bytes[QGEMM_KINDS];
+    uint8_t tile_strips[QGEMM_KINDS];
     void (*enter)(QgemmKind kind, uint32_t height);
     void (*leave)(void);
     void (*unpack[QGEMM_KINDS])(const uint8_t *panel, uint32_t k, uint8_t *codes);
