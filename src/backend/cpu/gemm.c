@@ -25,14 +25,14 @@
 enum {
     SLAB_FLOATS = 3 << 20,      /* 12 MiB of op(B), shared: stays in L3 */
     SLAB_COLUMNS = 2048,        /* of op(B) at once: packing op(A) again for more costs 1 % */
-    BLOCK_ROWS_MAX = 192,       /* of any instruction set */
+    A_ROOM = 288 << 10,         /* floats of packed op(A): 1.1 MiB, more than half of L2 */
     DIRECT_ROWS = 16,           /* so few rows of op(A) are read where they lie */
     SMALL_WORK = 1 << 17,       /* multiply-adds: below, a second thread does not pay */
     OWN_FLOATS = 1 << 18,       /* of op(B): up to so many each thread packs for itself */
     COPY_COLUMNS = 1024,        /* of a task that copies op(B), COPY_ROWS high */
     COPY_ROWS = 64,
     /* A worker's floats: packed op(A), and a small op(B) or one panel of unpacked Q8_0. */
-    A_FLOATS = BLOCK_ROWS_MAX * GEMM_KC + GEMM_PACK_SLACK,
+    A_FLOATS = A_ROOM + GEMM_PACK_SLACK,
     B_FLOATS = OWN_FLOATS + GEMM_PACK_SLACK,
     WORKER_FLOATS = A_FLOATS + B_FLOATS,
 };
@@ -140,7 +140,7 @@ uint32_t gemm_depth(const GemmIsa *isa, uint32_t k)
 {
     if (k <= isa->depth)
         return k;
-    uint32_t even = parts(k, parts(k, isa->depth));
+    uint32_t even = parts(k, parts(k, isa->depth_many));
     return parts(even, GEMM_Q8_GROUP) * GEMM_Q8_GROUP;
 }
 
@@ -298,6 +298,13 @@ static void run_block(const Tile *t, uint32_t row, uint32_t rows)
         run_panel(t, a, row, rows, j);
 }
 
+/* Rows of op(A) packed at once when K blocks are that long: whole panels. */
+static uint32_t block_rows(const GemmIsa *isa, uint32_t depth)
+{
+    uint32_t room = (uint32_t)(A_ROOM / gemm_span(isa, depth)) / isa->rows * isa->rows;
+    return min_u32(room, isa->block_rows);
+}
+
 static void run_task(void *ctx, uint32_t task, uint32_t worker)
 {
     Plan *plan = ctx;
@@ -319,7 +326,7 @@ static void run_task(void *ctx, uint32_t task, uint32_t worker)
 
     uint32_t width = plan->isa->rows;
     uint32_t panels = parts(t.row_end - t.row, width);
-    uint32_t blocks = parts(panels * width, plan->isa->block_rows);
+    uint32_t blocks = parts(panels * width, block_rows(plan->isa, min_u32(p->depth, p->k)));
     uint32_t block = parts(panels, blocks) * width; /* rows, evened out */
     if (plan->isa->enter)
         plan->isa->enter();
@@ -381,7 +388,7 @@ void gemm_run(Pool *pool, void *scratch, const GemmProduct *product)
     }
     Plan plan = {.product = product, .isa = gemm_isa_for(product->type),
                  .workers = (float *)scratch + SLAB_FLOATS};
-    assert(plan.isa->block_rows <= BLOCK_ROWS_MAX);
+    assert(block_rows(plan.isa, min_u32(product->depth, product->k)) > 0);
     double work = (double)product->m * product->n * product->k;
     cut(&plan, work < SMALL_WORK ? 1 : pool_threads(pool));
     pool_for(pool, plan.grid_rows * plan.grid_columns, run_task, &plan);

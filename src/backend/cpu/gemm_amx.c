@@ -449,7 +449,7 @@ INLINE void columns_copy(uint32_t parts, char *group, const float *x, size_t ld,
         (void)width;                                                                               \
         name(parts, (char *)panel, x, ld, lines, depth);                                           \
     }
-#define ROW(name_, parts, error_, depth_, block_rows_, pack_work_)                                 \
+#define ROW(name_, parts, error_, pack_work_)                                                      \
     PACKER(rows_transpose, parts)                                                                  \
     PACKER(rows_copy, parts)                                                                       \
     PACKER(columns_transpose, parts)                                                               \
@@ -468,8 +468,9 @@ INLINE void columns_copy(uint32_t parts, char *group, const float *x, size_t ld,
         .error = error_,                                                                           \
         .rows = ROWS,                                                                              \
         .columns = COLUMNS,                                                                        \
-        .depth = depth_,                                                                           \
-        .block_rows = block_rows_,                                                                 \
+        .depth = GEMM_KC,                                                                          \
+        .depth_many = GEMM_KC / 2,                                                                 \
+        .block_rows = 12 * ROWS,                                                                   \
         .unit = GROUP,                                                                             \
         .halves = parts,                                                                           \
         .copy_step = GROUP,                                                                        \
@@ -485,5 +486,5 @@ INLINE void columns_copy(uint32_t parts, char *group, const float *x, size_t ld,
         .columns_copy = columns_copy_##parts,                                                      \
     }
 
-ROW(amx, 3, 0x1p-22, 1024, 4 * ROWS, 60);
-ROW(amx_high, 2, 3 * 0x1p-16, 1024, 6 * ROWS, 80);
+ROW(amx, 3, 0x1p-22, 60);
+ROW(amx_high, 2, 3 * 0x1p-16, 80);

@@ -228,6 +228,7 @@ const GemmIsa gemm_isa_avx2 = {
     .columns = COLUMNS,
     .q8_rows = 4,
     .depth = 512,
+    .depth_many = 512,
     .block_rows = 16 * ROWS,
     .unit = 1,
     .halves = 2,

@@ -262,6 +262,7 @@ const GemmIsa gemm_isa_avx512 = {
     .columns = COLUMNS,
     .q8_rows = Q8_ROWS,
     .depth = 512,
+    .depth_many = 512,
     .block_rows = 12 * ROWS,
     .unit = 1,
     .halves = 2,

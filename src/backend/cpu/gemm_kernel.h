@@ -37,8 +37,9 @@ typedef struct GemmIsa {
     double error;           /* most error of one product, over |a| |b| */
     uint32_t rows, columns; /* of the register tile */
     uint32_t q8_rows;       /* that tile_q8 takes at most */
-    uint32_t depth;         /* longest K block: a multiple of 32, at most GEMM_KC */
-    uint32_t block_rows;    /* rows of op(A) packed at once: block_rows x depth stays in L2 */
+    uint32_t depth;         /* longest K that is one block: at most GEMM_KC */
+    uint32_t depth_many;    /* longest block where there are several: a multiple of 32 */
+    uint32_t block_rows;    /* rows of op(A) packed at once, at most: they stay in L2 */
     uint32_t unit;          /* a panel holds its k in whole units, zeros behind: 1 or 32 */
     uint32_t halves;        /* 16-bit words of a panel for each element */
     uint32_t copy_step;     /* rows copied to one panel before the next panel's turn; whole units */
@@ -86,8 +87,9 @@ static inline size_t gemm_span(const GemmIsa *isa, uint32_t k)
     return (size_t)(k + isa->unit - 1) / isa->unit * isa->unit * isa->halves / 2;
 }
 
-/* Length of all K blocks but the last: K cut into the fewest equal parts of at most isa->depth, each
- * a multiple of GEMM_Q8_GROUP. A function of K alone, so that every path cuts alike. */
+/* Length of all K blocks but the last: all of K up to isa->depth, else K cut into the fewest equal parts
+ * of at most isa->depth_many, each a multiple of GEMM_Q8_GROUP. A function of K alone, so that
+ * every path cuts alike. */
 uint32_t gemm_depth(const GemmIsa *isa, uint32_t k);
 
 /* A Q8_0 panel: for each 32 of k: `columns` f16 scales, then 32 rows of `columns` int8. */

@@ -138,6 +138,7 @@ const GemmIsa gemm_isa_portable = {
     .columns = COLUMNS,
     .q8_rows = 4,
     .depth = 512,
+    .depth_many = 512,
     .block_rows = 32 * ROWS,
     .unit = 1,
     .halves = 2,
