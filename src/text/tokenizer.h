@@ -63,7 +63,7 @@ int32_t tokenizer_eos(const Tokenizer *tokenizer);
 void tokenizer_frame(const Tokenizer *tokenizer, const int32_t **before, size_t *before_count,
                      const int32_t **after, size_t *after_count);
 
-/* ---- what another format must be told (quant/gguf_export.c) ---- */
+/* ---- what another format must be told (quant/gguf_vocab.c) ---- */
 
 uint32_t tokenizer_merges(const Tokenizer *tokenizer);
 /* The two tokens that merge `rank` (below tokenizer_merges) joins. */
