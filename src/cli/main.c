@@ -45,7 +45,7 @@ const Command commands[] = {
      "       bastide model adapter BASE STATE.safetensors FOLDER --alpha A\n"
      "       bastide model logits FOLDER --tokens 1,2,3 [--json]\n\n"
      "A source is a folder of Hugging Face or Mistral, a GGUF file, or one of llama2.c. Types are\n"
-     "kept unless one is given; export knows f32, f16, bf16 and q8_0.\n\n"
+     "kept unless one is given; gguf knows those of docs/quantisation.md as well.\n\n"
      "example: bastide model import mistral-7b.gguf models/mistral-7b\n",
      command_model, false},
     {"quantise", "store a model in fewer bits, and prove what that cost",
