@@ -113,7 +113,7 @@ static bool load_chat(Model *model, const Source *source, Error *err)
     if (file && (!source_read_extra(file, &text, err) ||
                  !json_parse(&config, text.data, text.size, file->name, err)))
         return false;
-    return chat_template_make(&model->chat, jinja.data, jinja.size, config, model->tokenizer, err);
+    return chat_template_find(&model->chat, jinja.data, jinja.size, config, model->tokenizer, err);
 }
 
 static bool load_words(Model *model, const Source *source, const char *path, Error *err)

@@ -51,7 +51,11 @@ const ChatTemplate *chat_template_of_jinja(const char *jinja);     /* equal text
  * rendering it is, and says line and reason. Errors: ERR_FORMAT naming file and key. */
 bool chat_template_load(const ChatTemplate **out, const char *folder, const Tokenizer *tokenizer,
                         Error *err) MUST_CHECK;
-/* The same from memory. config: the object of tokenizer_config.json, or NULL. */
+/* The same from what such files hold: jinja, if not NULL, goes before the template in config, the
+ * object of tokenizer_config.json or NULL. *out is NULL when neither has one. */
+bool chat_template_find(const ChatTemplate **out, const char *jinja, size_t size, json_t *config,
+                        const Tokenizer *tokenizer, Error *err) MUST_CHECK;
+/* The template of this text, even of one that is known here. config as above. */
 bool chat_template_make(const ChatTemplate **out, const char *jinja, size_t size, json_t *config,
                         const Tokenizer *tokenizer, Error *err) MUST_CHECK;
 void chat_template_free(const ChatTemplate *t); /* NULL and rows of the table are no-ops */

@@ -184,6 +184,14 @@ static bool load_from_config(const ChatTemplate **out, json_t *config, const Tok
     return true;
 }
 
+bool chat_template_find(const ChatTemplate **out, const char *jinja, size_t size, json_t *config,
+                        const Tokenizer *tokenizer, Error *err)
+{
+    *out = NULL;
+    return jinja ? make_or_find(out, jinja, size, config, tokenizer, err)
+                 : load_from_config(out, config, tokenizer, err);
+}
+
 static bool load_tool_file(const ChatTemplate *made, const char *folder,
                            const Tokenizer *tokenizer, Error *err)
 {
@@ -208,13 +216,10 @@ bool chat_template_load(const ChatTemplate **out, const char *folder, const Toke
         (fs_exists(path) && !json_read(&config, path, CONFIG_BYTES_MAX, err)) ||
         !read_file(folder, "chat_template.jinja", &text, &found, err))
         return false;
-    if (!found) {
-        if (!load_from_config(&made, config, tokenizer, err))
-            return false;
-    } else if (!make_or_find(&made, text.data ? text.data : "", text.size, config, tokenizer,
-                             err)) {
+    if (!chat_template_find(&made, found ? text.data ? text.data : "" : NULL, text.size, config,
+                            tokenizer, err))
         return false;
-    } else if (!load_tool_file(made, folder, tokenizer, err)) {
+    if (found && !load_tool_file(made, folder, tokenizer, err)) {
         chat_template_free(made);
         return false;
     }
