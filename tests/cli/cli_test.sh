@@ -238,6 +238,11 @@ models() {
         expect 0 "layout      gguf" model show "tiny-$type.gguf"
     done
     expect_json model export tiny tiny.gguf --json
+    # The file answers as the folder does, template and all.
+    "$program" generate tiny --tokens 12 "what is this" >folder.out 2>err || lose "generate tiny"
+    "$program" generate tiny.gguf --tokens 12 "what is this" >file.out 2>err ||
+        lose "generate tiny.gguf"
+    cmp -s folder.out file.out || lose "tiny.gguf answers otherwise than its folder"
     expect 2 '--type must be one of f32, f16, bf16, q8_0' model export tiny x.gguf --type q4
     layouts
     local weights=model.safetensors tokens=tokenizer.json
