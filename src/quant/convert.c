@@ -115,10 +115,11 @@ static bool read_as_blocks(ConvertRun *run, const ConvertItem *item, uint64_t fi
     Rows rows = {.item = item, .values = (const float *)(const void *)run->block,
                  .out = run->block + run->reader.room * sizeof(float), .columns = t->columns,
                  .row_bytes = stored_bytes(item->as, t->columns)};
-    bool known = block_of_ggml((uint32_t)item->as->ggml, &rows.type);
-    if (!known || !reader_read(&run->reader, t, first, count, stored_of_st(ST_F32),
-                               item->neighbours, run->block, err))
-        return known || fail(err, ERR_INTERNAL, "no codec for %s", item->as->name);
+    if (!block_of_ggml((uint32_t)item->as->ggml, &rows.type))
+        return fail(err, ERR_INTERNAL, "no codec for %s", item->as->name);
+    if (!reader_read(&run->reader, t, first, count, stored_of_st(ST_F32), item->neighbours,
+                     run->block, err))
+        return false;
     uint64_t bad = stored_misfit(item->as, rows.values, count * t->columns);
     if (bad < count * t->columns)
         return fail(err, ERR_INPUT, "tensor '%.80s' holds %g, which %s cannot hold", t->name,

@@ -85,7 +85,8 @@ static bool store_read(void *user, const char *name, Shape shape, DType type, vo
         const SourceTensor *t = find(s->source, name, i);
         if (!t)
             return fail(err, ERR_FORMAT, "%s: tensor '%.80s' is missing", s->source->path, name);
-        if (tensor_elements(t) != count)
+        if (tensor_elements(t) != count ||
+            (shape.rank > 1 && t->columns != shape.dim[shape.rank - 1]))
             return fail(err, ERR_FORMAT, "%s: tensor '%.80s' has %llu values, the model needs %llu",
                         s->source->path, t->name, (unsigned long long)tensor_elements(t),
                         (unsigned long long)count);
